@@ -1,0 +1,92 @@
+"""What the architectures share around the frameworks' networks."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Tuple
+
+from spacy.ml import CharacterEmbed
+from spacy.tokens import Doc
+from thinc.api import Model, get_width
+from thinc.types import Floats2d
+
+Tok2Vec = Model[List[Doc], List[Floats2d]]
+
+
+def embedding(
+    tok2vec: Optional[Tok2Vec],
+    embed: Optional[Tok2Vec],
+    width: int,
+    embed_size: int,
+    nM: int,
+    nC: int,
+) -> Tok2Vec:
+    """The sublayer that was given, or spaCy's CharacterEmbed."""
+    if tok2vec is not None and embed is not None:
+        raise ValueError("Expected one of the sublayers `tok2vec` and `embed`, got both.")
+    return tok2vec or embed or CharacterEmbed(width, embed_size, nM, nC)
+
+
+def with_labels(model: Model, tok2vec: Tok2Vec, nO: Optional[int]) -> Model:
+    """Set the refs by which spaCy finds the parts, and the number of labels if it was given."""
+    model.set_ref("tok2vec", tok2vec)
+    if nO is not None:
+        # From this dim, spaCy refuses a label too many (E922).
+        model.set_dim("nO", nO)
+    return model
+
+
+def softmax_output(nO: Optional[int] = None) -> Model[Floats2d, Floats2d]:
+    """Logits to probabilities.
+
+    The gradient is passed through unchanged: what spaCy hands back for exclusive classes,
+    probabilities minus truth, already is the gradient with respect to the logits.
+
+    nO: The number of labels that the config expects; checked against the data by `initialize`.
+    """
+    return Model(
+        "softmax_output",
+        _forward_softmax,
+        init=_init_output,
+        dims={"nO": None, "nI": None},
+        attrs={"expected_nO": nO},
+    )
+
+
+def logistic_output(nO: Optional[int] = None) -> Model[Floats2d, Floats2d]:
+    """Logits to a probability for each class by itself, as Thinc's Logistic."""
+    return Model(
+        "logistic_output",
+        _forward_logistic,
+        init=_init_output,
+        dims={"nO": None, "nI": None},
+        attrs={"expected_nO": nO},
+    )
+
+
+def _forward_softmax(
+    model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool
+) -> Tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+    return model.ops.softmax(X), lambda dY: dY
+
+
+def _forward_logistic(
+    model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool
+) -> Tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+    Y = model.ops.sigmoid(X)
+    return Y, lambda dY: dY * model.ops.dsigmoid(Y)
+
+
+def _init_output(model: Model, X: Any = None, Y: Any = None) -> None:
+    if Y is not None:
+        expected, labels = model.attrs["expected_nO"], get_width(Y)
+        if expected not in (None, labels):
+            raise ValueError(
+                f"The model has nO = {expected}, but the data has {labels} labels. "
+                "Set nO = null in the config, and it is taken from the data."
+            )
+        if X is not None and get_width(X) != labels:
+            raise ValueError(
+                f"The network gives {get_width(X)} columns, but the data has {labels} labels."
+            )
+        model.set_dim("nO", labels)
+        model.set_dim("nI", labels)

@@ -1,0 +1,56 @@
+"""Text classifiers: the mean of the tokens' vectors, and the framework's feed-forward network."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from spacy.tokens import Doc
+from thinc.api import Model, chain, list2ragged, reduce_mean
+from thinc.types import Floats2d
+
+from .layers import embedding, logistic_output, softmax_output, with_labels
+from .networks import FeedForward, build_network
+from .per_framework import per_framework
+
+
+def build_textcat(
+    framework: str,
+    exclusive_classes: bool,
+    nO: Optional[int] = None,
+    width: int = 96,
+    hidden_width: int = 48,
+    embed_size: int = 2000,
+    nM: int = 64,
+    nC: int = 8,
+    dropout: float = 0.2,
+    depth: int = 1,
+    normalize: bool = False,
+    tok2vec: Optional[Model[List[Doc], List[Floats2d]]] = None,
+    embed: Optional[Model[List[Doc], List[Floats2d]]] = None,
+) -> Model[List[Doc], Floats2d]:
+    """A text classifier whose network is one of the framework's.
+
+    exclusive_classes (bool): Whether exactly one category is true of a text: true for `textcat`,
+        false for `textcat_multilabel`.
+    nO (int): Number of categories. None, the default, takes it from the data.
+    width, embed_size, nM, nC (int): Of spaCy's CharacterEmbed: output width, rows of its table,
+        size of a character's vector, and number of characters.
+    hidden_width (int), depth (int): Units and number of the hidden layers.
+    normalize (bool): Layer normalization in the hidden layers.
+    dropout (float): Rate of dropout. `spacy train` overrides it by `[training] dropout`.
+    tok2vec, embed (Model): A sublayer in place of CharacterEmbed, such as `spacy.Tok2Vec.v2` or a
+        listener.
+    RETURNS (Model): From docs to an array with a row of probabilities per doc.
+
+    Raises ValueError from `initialize` if nO is more than the number of categories.
+    """
+    tok2vec = embedding(tok2vec, embed, width, embed_size, nM, nC)
+    network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
+    output = softmax_output(nO) if exclusive_classes else logistic_output(nO)
+    with Model.define_operators({">>": chain}):
+        model = tok2vec >> list2ragged() >> reduce_mean() >> network >> output
+    model.attrs["multi_label"] = not exclusive_classes
+    return with_labels(model, tok2vec, nO)
+
+
+globals().update(per_framework(lambda fw: f"{fw.token}TextCat", build_textcat))

@@ -1,0 +1,53 @@
+"""Maps the two folders under one namespace, and derives extras and entry points from the list of
+frameworks. Everything else is in pyproject.toml."""
+
+import runpy
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+framework = runpy.run_path(str(HERE / "wrappers" / "framework.py"))
+FRAMEWORKS, THINC = framework["FRAMEWORKS"], framework["THINC"]
+
+ROOTS = {"spacy_frameworks.wrappers": "wrappers", "spacy_frameworks.architectures": "architectures"}
+
+ARCHITECTURES = "spacy_frameworks.architectures"
+
+
+def architectures():
+    """One line per architecture and framework: the table of contents of the package."""
+    for fw in (*FRAMEWORKS, THINC):
+        yield f"spacy-frameworks.{fw.token}Tagger.v1 = {ARCHITECTURES}.tagger:{fw.token}Tagger"
+        yield f"spacy-frameworks.{fw.token}TextCat.v1 = {ARCHITECTURES}.textcat:{fw.token}TextCat"
+        custom = f"Custom{fw.custom}Model"
+        yield f"spacy-frameworks.{custom}.v1 = {ARCHITECTURES}.usage_page:{custom}"
+
+
+def layers():
+    for fw in FRAMEWORKS:
+        for what in ("Wrapper", "RNNWrapper"):
+            name = f"{fw.token}{what}"
+            yield f"spacy-frameworks.{name}.v1 = spacy_frameworks.wrappers:{name}"
+
+
+packages = [
+    name
+    for root, folder in ROOTS.items()
+    for name in (root, *(f"{root}.{sub}" for sub in find_packages(str(HERE / folder))))
+]
+extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
+extras["all"] = [line for lines in extras.values() for line in lines]
+extras["dev"] = ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11", "tox>=4"]
+
+setup(
+    packages=packages,
+    package_dir=ROOTS,
+    package_data={root: ["py.typed"] for root in ROOTS},
+    extras_require=extras,
+    entry_points={
+        "spacy_architectures": list(architectures()),
+        "spacy_readers": [f"spacy-frameworks.Corpus.v1 = {ARCHITECTURES}.corpus:create_corpus"],
+        "thinc_layers": list(layers()),
+    },
+)

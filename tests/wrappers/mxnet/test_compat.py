@@ -1,0 +1,443 @@
+"""Every case runs in an interpreter of its own: an import can be tried only once in each."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INSTALL = """
+import importlib, importlib.util, pickle, sys, threading, warnings
+import spacy_frameworks.wrappers.mxnet.compat as compat
+compat.install()
+"""
+
+# A package that looks up what MXNet 1.9.1 looks up, in place of the real one.
+STAND_IN = """
+import numpy
+from . import part
+assert numpy.dtype(numpy.bool).kind == "b"
+assert numpy.Inf == numpy.PINF == numpy.inf and numpy.NINF == -numpy.inf
+assert numpy.NaN is numpy.NAN is numpy.nan
+assert str(numpy.NZERO) == "-0.0" and str(numpy.PZERO) == "0.0"
+X = numpy.array([[3.0, 0.0], [1.0, 2.0]])
+assert not numpy.alltrue(X) and numpy.sometrue(X) and numpy.product(X + 1) == 24.0
+assert numpy.msort(X).tolist() == [[1.0, 0.0], [3.0, 2.0]]
+assert numpy.in1d(X, [3.0, 2.0]).tolist() == [True, False, False, True]
+assert numpy.round_(1.26, 1) == 1.3 and numpy.trapz([1.0, 3.0]) == 2.0
+for name in ("mirr", "npv", "pmt", "ppmt", "pv", "rate"):
+    try:
+        getattr(numpy, name)(1, 2, 3)
+    except RuntimeError as error:
+        assert "NEP 32" in str(error)
+    else:
+        raise AssertionError(name)
+count = globals().get("count", 0) + 1
+"""
+PART = """
+import numpy as np
+
+def at_run_time():
+    core = np.core.numeric.normalize_axis_tuple(-1, 3)
+    return np.zeros(2, np.bool).dtype.kind, np.int(3.7), np.Inf, np.compat.basestring, core
+"""
+
+
+def run(code: str, path: Path | None = None) -> None:
+    """Run code in a fresh interpreter, with a folder in front of its path."""
+    folders = [str(path)] if path else []
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(folders + [p for p in sys.path if p])}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
+    """A folder with a package `mxnet` that says it is 1.9.1, and a `distutils` for it."""
+    for name, text in {
+        "distutils/__init__.py": "",
+        "mxnet/__init__.py": STAND_IN,
+        "mxnet/libinfo.py": '"""Where the library is."""\n__version__ = "1.9.1"\n',
+        "mxnet/part.py": PART,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_install_imports_nothing_and_can_be_repeated():
+    run(
+        INSTALL
+        + """
+import time
+loaded, finders = set(sys.modules), list(sys.meta_path)
+start = time.perf_counter()
+compat.install()
+assert time.perf_counter() - start < 0.001
+assert set(sys.modules) == loaded and sys.meta_path == finders
+assert "mxnet" not in loaded and "distutils" not in loaded
+sys.meta_path.remove(compat._FINDER)
+compat.install()
+assert sys.meta_path[0] is compat._FINDER and set(sys.modules) == loaded
+"""
+    )
+
+
+def test_without_mxnet_its_import_fails_as_usual(tmp_path):
+    run(
+        INSTALL
+        + f"""
+sys.path[:] = [{str(tmp_path)!r}]
+assert importlib.util.find_spec("mxnet") is None
+try:
+    import mxnet
+except ModuleNotFoundError as error:
+    assert error.name == "mxnet" and str(error) == "No module named 'mxnet'"
+else:
+    raise AssertionError
+"""
+    )
+
+
+def test_blocked_mxnet_stays_blocked():
+    run(
+        INSTALL
+        + """
+sys.modules["mxnet"] = None
+try:
+    import mxnet
+except ModuleNotFoundError as error:
+    assert error.name == "mxnet"
+else:
+    raise AssertionError
+"""
+    )
+
+
+def test_mxnet_that_is_already_imported_is_left_alone(stand_in):
+    (stand_in / "mxnet/__init__.py").write_text("import numpy\n")
+    run(
+        "import mxnet, numpy\n"
+        + INSTALL
+        + "import mxnet as again\nassert again is mxnet and mxnet.numpy is numpy",
+        stand_in,
+    )
+
+
+def test_names_are_in_numpy_only_while_mxnet_is_imported(stand_in):
+    run(
+        INSTALL
+        + """
+import numpy
+before = dict(vars(numpy))
+import mxnet
+assert mxnet.count == 1 and mxnet.numpy is numpy
+assert dict(vars(numpy)) == before
+""",
+        stand_in,
+    )
+
+
+def test_import_gives_no_warnings_about_numpy(stand_in):
+    (stand_in / "mxnet/__init__.py").write_text(
+        "import numpy, spacy_frameworks.wrappers.mxnet.compat as compat\n"
+        "for name in compat._IMPORT_NAMES: getattr(numpy, name)\n"
+    )
+    run(INSTALL + "import numpy\nwarnings.simplefilter('error')\nimport mxnet", stand_in)
+
+
+def test_functions_of_mxnet_find_the_names_later(stand_in):
+    run(
+        INSTALL
+        + """
+import numpy
+before = dict(vars(numpy))
+import mxnet
+with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    assert mxnet.part.at_run_time() == ("b", 3, float("inf"), str, (2,))
+assert mxnet.part.np.zeros is numpy.zeros and mxnet.part.np.linalg is numpy.linalg
+assert dict(vars(numpy)) == before
+""",
+        stand_in,
+    )
+
+
+def test_numpy_is_as_before_when_the_import_fails(stand_in):
+    (stand_in / "mxnet/__init__.py").write_text(STAND_IN + "import no_such_module\n")
+    run(
+        INSTALL
+        + """
+import numpy
+before = dict(vars(numpy))
+for _ in range(2):
+    try:
+        import mxnet
+    except ModuleNotFoundError as error:
+        assert error.name == "no_such_module"
+    else:
+        raise AssertionError
+    assert dict(vars(numpy)) == before and "mxnet" not in sys.modules
+""",
+        stand_in,
+    )
+
+
+def test_names_that_somebody_else_set_stay(stand_in):
+    run(
+        INSTALL
+        + """
+import numpy
+numpy.alltrue = mine = lambda X: False
+import mxnet
+assert numpy.alltrue is mine
+""",
+        stand_in,
+    )
+
+
+def test_other_versions_are_imported_as_they_are(stand_in):
+    (stand_in / "mxnet/libinfo.py").write_text('__version__ = "2.0.0"\n')
+    (stand_in / "mxnet/__init__.py").write_text("import numpy\nnames = set(vars(numpy))\n")
+    run(
+        INSTALL
+        + """
+import numpy
+before = set(vars(numpy))
+spec = importlib.util.find_spec("mxnet")
+assert type(spec.loader).__name__ == "SourceFileLoader"
+import mxnet
+assert mxnet.names == before
+""",
+        stand_in,
+    )
+
+
+def test_spec_says_what_it_says_without_the_hook(stand_in):
+    run(
+        INSTALL
+        + """
+spec = importlib.util.find_spec("mxnet")
+sys.meta_path.remove(compat._FINDER)
+plain = importlib.util.find_spec("mxnet")
+compat.install()
+assert "mxnet" not in sys.modules
+assert (spec.name, spec.origin, spec.submodule_search_locations) == (
+    plain.name, plain.origin, plain.submodule_search_locations)
+for loader in (spec.loader, pickle.loads(pickle.dumps(spec.loader))):
+    assert loader.get_source("mxnet") == plain.loader.get_source("mxnet")
+    assert loader.get_filename("mxnet") == plain.origin
+import mxnet
+assert type(mxnet.__loader__) is type(mxnet.__spec__.loader) is type(plain.loader)
+assert importlib.util.find_spec("mxnet.part").origin == mxnet.part.__file__
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+assert module.count == 1
+""",
+        stand_in,
+    )
+
+
+def test_reload_runs_the_package_again(stand_in):
+    run(
+        INSTALL
+        + """
+import mxnet, numpy
+before = dict(vars(numpy))
+assert importlib.reload(mxnet) is mxnet and mxnet.count == 2
+assert dict(vars(numpy)) == before
+""",
+        stand_in,
+    )
+
+
+def test_threads_that_import_at_the_same_time_get_one_module(stand_in):
+    (stand_in / "mxnet/__init__.py").write_text("import time\ntime.sleep(0.2)\n" + STAND_IN)
+    run(
+        INSTALL
+        + """
+import numpy
+before, got, start = dict(vars(numpy)), [], threading.Barrier(8)
+def work(name):
+    compat.install()
+    start.wait()
+    module = importlib.import_module(name)
+    mxnet, part = sys.modules["mxnet"], sys.modules["mxnet.part"]
+    got.append((mxnet, mxnet.count, part.at_run_time()[1]))
+threads = [threading.Thread(target=work, args=(("mxnet", "mxnet.part")[i % 2],)) for i in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+import mxnet
+assert got == [(mxnet, 1, 3)] * 8
+assert dict(vars(numpy)) == before and sys.meta_path.count(compat._FINDER) == 1
+""",
+        stand_in,
+    )
+
+
+def test_missing_distutils_says_what_to_install(stand_in):
+    run(
+        INSTALL
+        + """
+import numpy
+before = dict(vars(numpy))
+sys.modules["distutils"] = sys.modules["setuptools"] = None
+try:
+    import mxnet
+except ImportError as error:
+    assert error.name == "distutils" and "pip install setuptools" in str(error), error
+else:
+    raise AssertionError
+assert dict(vars(numpy)) == before
+""",
+        stand_in,
+    )
+
+
+@pytest.mark.mxnet
+def test_mxnet_leaves_numpy_as_it_was():
+    # MXNet imports these three parts of NumPy, which NumPy 2 loads late. Nothing else may be new.
+    run(
+        INSTALL
+        + """
+import numpy, numpy.fft, numpy.random, numpy.testing
+names, before = set(dir(numpy)), dict(vars(numpy))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import mxnet
+messages = [str(w.message) for w in caught]
+assert [m for m in messages if "numpy" in m.lower() or "np." in m] == []
+assert set(dir(numpy)) == names
+after = vars(numpy)
+assert {k for k in after.keys() | before.keys() if after.get(k) is not before.get(k)} == set()
+of_mxnet = [module for name, module in list(sys.modules.items()) if name.startswith("mxnet.")]
+assert not any(value is numpy for module in of_mxnet for value in vars(module).values())
+"""
+    )
+
+
+@pytest.mark.mxnet
+def test_arrays_masks_and_files_of_mxnet(tmp_path):
+    run(
+        INSTALL
+        + f"""
+import mxnet as mx, numpy as np
+warnings.simplefilter("error")
+X = mx.nd.array([[1, 2, 3], [4, 5, 6]])
+assert mx.nd.dot(X, X.T).asnumpy().tolist() == [[14, 32], [32, 77]]
+assert mx.nd.moveaxis(mx.nd.zeros((2, 3, 4)), 0, -1).shape == (3, 4, 2)
+for dtype in (bool, np.bool_, "bool"):
+    mask = mx.nd.array([1, 0], dtype=dtype)
+    assert mask.dtype == np.bool_ and mask.asnumpy().tolist() == [True, False]
+    assert mx.nd.contrib.boolean_mask(X, mask.astype("float32")).asnumpy().tolist() == [[1, 2, 3]]
+mx.nd.save({str(tmp_path / "X")!r}, {{"X": X}})
+assert mx.nd.load({str(tmp_path / "X")!r})["X"].asnumpy().tolist() == X.asnumpy().tolist()
+assert pickle.loads(pickle.dumps(X)).asnumpy().tolist() == X.asnumpy().tolist()
+"""
+    )
+
+
+@pytest.mark.mxnet
+def test_numpy_like_arrays_of_mxnet():
+    run(
+        INSTALL
+        + """
+import mxnet as mx, numpy as np
+A = mx.np.array([[1.0, 2.0], [3.0, 4.0]])
+assert A[A > 2].tolist() == [3.0, 4.0] and A[True].shape == (1, 2, 2)
+A[A > 3] = 0
+assert A.tolist() == [[1.0, 2.0], [3.0, 0.0]]
+for dtype in (mx.np.bool, mx.np.bool_, bool, "bool"):
+    assert A.astype(dtype).tolist() == [[True, True], [True, False]]
+    assert mx.np.ones(2, dtype=dtype).dtype == np.bool_
+assert mx.np.full((2,), True).dtype == np.bool_ and mx.sym.np.full((2,), True).name
+assert mx.np.array([True, False]).tolist() == [1.0, 0.0]
+padded = mx.np.pad(A, ((1, 0), (0, 0)), mode="constant")
+assert padded.tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 0.0]]
+assert mx.np.in1d(A, mx.np.array([3.0])).tolist() == [False, False, True, False]
+assert mx.np.msort(A).tolist() == [[1.0, 0.0], [3.0, 2.0]] and mx.np.trapz(A).tolist() == [1.5, 1.5]
+assert not mx.np.alltrue(A) and np.any(A) and np.prod(A, axis=0).tolist() == [3.0, 0.0]
+assert np.round(A + 0.26, 1).tolist()[0] == np.float32([1.3, 2.3]).tolist()
+mx.test_utils.assert_almost_equal(A, A)
+"""
+    )
+
+
+@pytest.mark.mxnet
+def test_gradients_of_mxnet():
+    run(
+        INSTALL
+        + """
+import mxnet as mx, numpy as np
+warnings.simplefilter("error")
+X = np.linspace(-1, 1, 12, dtype="f").reshape(4, 3)
+net = mx.gluon.nn.HybridSequential()
+net.add(mx.gluon.nn.Dense(5, in_units=3), mx.gluon.nn.LayerNorm(in_channels=5))
+net.initialize(mx.init.Xavier())
+net.hybridize()
+data = mx.nd.array(X)
+data.attach_grad()
+with mx.autograd.record():
+    Y = net(data)
+    loss = (Y * Y * mx.nd.array(np.arange(5))).sum()
+loss.backward()
+def forward(X):
+    W, b, gamma, beta = (p.data().asnumpy().astype("d") for p in net.collect_params().values())
+    H = X @ W.T + b
+    return gamma * (H - H.mean(1, keepdims=True)) / np.sqrt(H.var(1, keepdims=True) + 1e-5) + beta
+np.testing.assert_allclose(Y.asnumpy(), forward(X.astype("d")), rtol=1e-4, atol=1e-5)
+dX = np.zeros((4, 3))
+for i in np.ndindex(4, 3):
+    step = np.zeros((4, 3))
+    step[i] = 1e-5
+    dX[i] = ((forward(X + step) ** 2 - forward(X - step) ** 2) * np.arange(5)).sum() / 2e-5
+np.testing.assert_allclose(data.grad.asnumpy(), dX, rtol=1e-3, atol=1e-3)
+"""
+    )
+
+
+@pytest.mark.mxnet
+def test_training_an_lstm_of_mxnet(tmp_path):
+    run(
+        INSTALL
+        + f"""
+import mxnet as mx, numpy as np
+warnings.simplefilter("error")
+mx.random.seed(0)
+def make():
+    net = mx.gluon.nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        net.add(mx.gluon.rnn.LSTM(8, layout="NTC", bidirectional=True, input_size=4))
+        net.add(mx.gluon.nn.LayerNorm(in_channels=16))
+        net.add(mx.gluon.nn.Dense(2, flatten=False, in_units=16))
+    return net
+net = make()
+net.initialize()
+X = mx.nd.random.normal(shape=(3, 5, 4))
+truth = X.sum(axis=2) > 0
+plain = net(X).asnumpy()
+net.hybridize()
+np.testing.assert_allclose(net(X).asnumpy(), plain, rtol=1e-5, atol=1e-6)
+trainer = mx.gluon.Trainer(net.collect_params(), "adam", {{"learning_rate": 0.01}})
+get_loss, losses = mx.gluon.loss.SoftmaxCrossEntropyLoss(), []
+for _ in range(20):
+    with mx.autograd.record():
+        loss = get_loss(net(X), truth).mean()
+    loss.backward()
+    trainer.step(1)
+    losses.append(float(loss.asscalar()))
+assert losses[-1] < 0.7 * losses[0], losses
+net.save_parameters({str(tmp_path / "net")!r})
+other = make()
+other.load_parameters({str(tmp_path / "net")!r})
+np.testing.assert_array_equal(other(X).asnumpy(), net(X).asnumpy())
+"""
+    )

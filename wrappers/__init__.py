@@ -1,0 +1,40 @@
+"""PyTorch, TensorFlow and MXNet models as Thinc models that behave like native ones.
+
+Importing this imports no framework (PyTorch aside where Thinc itself imports it); that happens
+when something of a framework is built.
+"""
+
+from .framework import FRAMEWORKS, Framework, get_framework, is_installed
+from .mxnet import compat as _mxnet_compat
+from .mxnet.arrays import tensor2xp as mxnet2xp
+from .mxnet.arrays import xp2tensor as xp2mxnet
+from .mxnet.wrapper import MXNetRNNWrapper, MXNetWrapper
+from .pytorch.arrays import tensor2xp as torch2xp
+from .pytorch.arrays import xp2tensor as xp2torch
+from .pytorch.wrapper import PyTorchRNNWrapper, PyTorchWrapper
+from .tensorflow.arrays import tensor2xp as tensorflow2xp
+from .tensorflow.arrays import xp2tensor as xp2tensorflow
+from .tensorflow.wrapper import TensorFlowRNNWrapper, TensorFlowWrapper, keras_subclass
+
+# From here on, `import mxnet` works on today's NumPy and Python. It is not imported yet.
+_mxnet_compat.install()
+
+__all__ = [
+    "FRAMEWORKS",
+    "Framework",
+    "MXNetRNNWrapper",
+    "MXNetWrapper",
+    "PyTorchRNNWrapper",
+    "PyTorchWrapper",
+    "TensorFlowRNNWrapper",
+    "TensorFlowWrapper",
+    "get_framework",
+    "is_installed",
+    "keras_subclass",
+    "mxnet2xp",
+    "tensorflow2xp",
+    "torch2xp",
+    "xp2mxnet",
+    "xp2tensorflow",
+    "xp2torch",
+]

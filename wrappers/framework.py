@@ -1,0 +1,100 @@
+"""The one list of frameworks. `setup.py` runs this file by itself: keep it free of other imports."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Framework(NamedTuple):
+    """What the package has to know of a framework before anything of it is imported.
+
+    token: How configs spell it, as in ``spacy-frameworks.PyTorchTagger.v1``.
+    id: Its folder here, its extra in pip, its prefix in the optimizer's keys.
+    module: The name that Python imports.
+    custom: How the seed page's model spells it, as in ``CustomTorchModel.v1``.
+    requirements: What pip installs for the extra of this name.
+    """
+
+    token: str
+    id: str
+    module: str
+    custom: str
+    requirements: tuple[str, ...]
+
+
+FRAMEWORKS: tuple[Framework, ...] = (
+    Framework("PyTorch", "pytorch", "torch", "Torch", ("torch>=2.0",)),
+    Framework("TensorFlow", "tensorflow", "tensorflow", "TensorFlow", ("tensorflow>=2.16",)),
+    Framework(
+        "MXNet",
+        "mxnet",
+        "mxnet",
+        "MXNet",
+        # MXNet declares numpy<2, which has no wheel for Python 3.13. It needs distutils, which
+        # left Python with 3.12 and which setuptools brings back.
+        (
+            "mxnet==1.9.1; python_version < '3.13'",
+            "setuptools; python_version >= '3.12' and python_version < '3.13'",
+        ),
+    ),
+)
+
+# The fourth column of every table: the same architectures in pure Thinc, nothing to install.
+THINC = Framework("Thinc", "thinc", "thinc", "Thinc", ())
+
+# A line that pip's extras cannot express, where there is one.
+INSTALL_BY_HAND = {
+    ("mxnet", True): "pip install --no-deps mxnet==1.9.1 && pip install requests setuptools"
+}
+
+
+def get_framework(name: str) -> Framework:
+    """Look a framework up by its config token or its id.
+
+    name: "PyTorch", "TensorFlow", "MXNet" or "Thinc", or the same in lower case.
+    Raises ValueError with the names that exist if this is none of them.
+    """
+    known = (*FRAMEWORKS, THINC)
+    for framework in known:
+        if name in (framework.token, framework.id):
+            return framework
+    tokens = [framework.token for framework in known]
+    by_lower = {token.lower(): token for token in tokens}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+    hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+    raise ValueError(f"Unknown framework {name!r}: expected one of {', '.join(tokens)}.{hint}")
+
+
+def install_command(framework: Framework) -> str:
+    """The line that installs a framework for this version of Python."""
+    by_hand = INSTALL_BY_HAND.get((framework.id, sys.version_info >= (3, 13)))
+    return by_hand or f'pip install "spacy-frameworks[{framework.id}]"'
+
+
+def require(name: str) -> ModuleType:
+    """Import a framework and return its top-level module.
+
+    Raises ImportError with the line that installs it if it is not there. An installed framework
+    that fails to import raises its own error.
+    """
+    framework = get_framework(name)
+    try:
+        return importlib.import_module(framework.module)
+    except ModuleNotFoundError as error:
+        if error.name != framework.module:
+            raise
+        raise ImportError(
+            f"{framework.token} is not installed, and a {framework.token} model was asked for. "
+            f"Install it with: {install_command(framework)}",
+            name=framework.module,
+        ) from None
+
+
+def is_installed(name: str) -> bool:
+    """Whether a framework could be imported, without importing it."""
+    return importlib.util.find_spec(get_framework(name).module) is not None

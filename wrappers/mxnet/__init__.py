@@ -1,0 +1,1 @@
+"""MXNet in Thinc models."""

@@ -1,0 +1,60 @@
+"""Arrays to MXNet's and back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Optional
+
+import numpy
+from thinc.api import CupyOps, NumpyOps, Ops, get_current_ops
+from thinc.compat import cupy
+from thinc.types import ArrayXd
+from thinc.util import is_cupy_array
+
+from ..arrays import native
+
+# MXNet has none of these; ids and lengths fit into the signed ones.
+_CASTS = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "int16": "int32"}
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether this is an array of MXNet; does not import it."""
+    mx = sys.modules.get("mxnet")
+    return mx is not None and isinstance(obj, mx.nd.NDArray)
+
+
+def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[Any] = None) -> Any:
+    """A NumPy or CuPy array as an NDArray.
+
+    NumPy's memory is copied: MXNet would make the caller's array read-only.
+
+    device: An `mx.Context`. If None, it follows Thinc's ops.
+    """
+    import mxnet as mx
+
+    if device is None:
+        ops = get_current_ops()
+        device = mx.gpu(ops.device_id) if isinstance(ops, CupyOps) else mx.cpu()
+    if is_cupy_array(xp_tensor):
+        tensor = mx.nd.from_dlpack(xp_tensor.toDlpack()).as_in_context(device)  # type: ignore[union-attr]
+    else:
+        array = native(xp_tensor)
+        dtype = _CASTS.get(array.dtype.name, array.dtype.name)
+        tensor = mx.nd.array(numpy.asarray(array, dtype=dtype), ctx=device, dtype=dtype)
+    if requires_grad:
+        tensor.attach_grad()
+    return tensor
+
+
+def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
+    """An NDArray as an array; float16 becomes float32.
+
+    ops: Decides between NumPy and CuPy. If None, the NDArray's context does.
+    """
+    tensor = mx_tensor.detach()
+    if tensor.dtype == numpy.float16:
+        tensor = tensor.astype("float32")
+    if tensor.context.device_type == "gpu" and not isinstance(ops, NumpyOps):
+        return cupy.fromDlpack(tensor.to_dlpack_for_write())
+    array = tensor.asnumpy()
+    return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)

@@ -1,0 +1,34 @@
+"""Recurrent Gluon blocks on padded sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mxnet as mx
+
+
+class PaddedRNN(mx.gluon.HybridBlock):
+    """Runs a recurrent Gluon layer on data that has time first.
+
+    rnn: A one-directional `gluon.rnn.LSTM`, `GRU` or `RNN` with layout "TNC". The bidirectional
+        kernels let padding into the backward direction, so they are refused.
+    """
+
+    def __init__(self, rnn: mx.gluon.HybridBlock, **kwargs: Any):
+        super().__init__(**kwargs)
+        if getattr(rnn, "_dir", 1) == 2:
+            raise ValueError(
+                "MXNet's bidirectional kernels let padding into the backward direction. Use two "
+                "one-directional layers, the second one on data reversed with SequenceReverse."
+            )
+        if getattr(rnn, "_layout", "TNC") != "TNC":
+            raise ValueError(
+                f"The layer has layout {rnn._layout!r}, but Thinc's Padded has time first. "
+                "Build it with layout='TNC'."
+            )
+        with self.name_scope():
+            self.rnn = rnn
+
+    def hybrid_forward(self, F: Any, X: Any, lengths: Any) -> Any:
+        # Padding comes after the end of a sequence, so nothing of it flows into what is read.
+        return self.rnn(X)

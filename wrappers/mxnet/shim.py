@@ -1,0 +1,224 @@
+"""How a Gluon block runs, is prepared and copied, and what its parameters are."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import threading
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import mxnet as mx
+from thinc.api import CupyOps, get_current_ops
+from thinc.types import ArgsKwargs, FloatsXd
+from thinc.util import convert_recursive
+
+from ..shim import FrameworkShim
+from ..tree import leaves
+from .arrays import is_tensor, tensor2xp, xp2tensor
+
+# Gluon's blocks and their traced graphs are not safe to run from several threads at once.
+_RUN_LOCK = threading.RLock()
+
+# What a hybridized block keeps of the one input structure that it was traced for.
+_TRACE = ("_cached_graph", "_cached_op", "_cached_op_args", "_in_format", "_out_format")
+
+
+class MXNetShim(FrameworkShim):
+    """Holds a `mxnet.gluon.Block` for a Thinc model."""
+
+    framework = "mxnet"
+    output_gradients = "head_grads"
+
+    def __init__(
+        self,
+        model: Any,
+        config: Any = None,
+        optimizer: Any = None,
+        device: Optional[mx.Context] = None,
+    ):
+        super().__init__(model, config, optimizer, device)
+
+    # Building and moving
+
+    @staticmethod
+    def is_module(obj: Any) -> bool:
+        return isinstance(obj, mx.gluon.Block)
+
+    @staticmethod
+    def default_device() -> mx.Context:
+        ops = get_current_ops()
+        return mx.gpu(ops.device_id) if isinstance(ops, CupyOps) else mx.cpu()
+
+    @staticmethod
+    def device_for(device_type: str, device_id: int) -> mx.Context:
+        return mx.cpu() if device_type == "cpu" else mx.gpu(device_id)
+
+    def adopt(self, module: mx.gluon.Block) -> mx.gluon.Block:
+        for parameter in module._collect_params_with_prefix().values():
+            if parameter._data is None and not parameter._deferred_init:
+                parameter.initialize(ctx=self.device)
+            elif self.device not in parameter.list_ctx():
+                parameter.reset_ctx(self.device)
+            if parameter.grad_req == "write":
+                # Gradients add up over several backward passes.
+                parameter.grad_req = "add"
+        # Traces are kept by the structure of the inputs, which a block may be called with
+        # several of: Gluon keeps one, and refuses the others.
+        self._traces: Dict[str, Dict[str, Any]] = {}
+        self._arguments = _argument_names(module)
+        if not getattr(module, "_active", False):
+            module.hybridize()
+        return module
+
+    def is_materialized(self) -> bool:
+        return all(p._data is not None for p in self._model._collect_params_with_prefix().values())
+
+    def depends_on_inputs(self) -> bool:
+        return self._builder is None
+
+    # Running
+
+    def is_tensor(self, obj: Any) -> bool:
+        return is_tensor(obj)
+
+    def from_xp(self, array: Any, requires_grad: bool = False) -> mx.nd.NDArray:
+        return xp2tensor(array, requires_grad, self.device)
+
+    def to_xp(self, tensor: mx.nd.NDArray) -> Any:
+        return tensor2xp(tensor)
+
+    def _run(self, inputs: ArgsKwargs) -> Any:
+        args = self._positional(inputs)
+        if not isinstance(self._model, mx.gluon.HybridBlock):
+            return self._model(*args)
+        structure = str(convert_recursive(is_tensor, lambda _: "tensor", list(args)))
+        trace = self._traces.get(structure)
+        if trace is None:
+            self._model._clear_cached_op()
+        else:
+            self._model.__dict__.update(trace)
+        outputs = self._model(*args)
+        if trace is None:
+            kept = {name: self._model.__dict__.get(name) for name in _TRACE}
+            self._traces[structure] = kept
+        return outputs
+
+    def _positional(self, inputs: ArgsKwargs) -> List[Any]:
+        """Gluon's blocks take no keywords, so these go to the places that they name."""
+        if not inputs.kwargs:
+            return list(inputs.args)
+        rest = self._arguments[len(inputs.args) :]
+        unknown = [name for name in inputs.kwargs if name not in rest]
+        if unknown:
+            raise ValueError(
+                f"{type(self._model).__name__} got the keyword inputs {list(inputs.kwargs)}, but "
+                f"after {len(inputs.args)} positional ones it takes {rest}."
+            )
+        args = [inputs.kwargs.get(name) for name in rest]
+        while args and args[-1] is None:
+            args.pop()
+        return [*inputs.args, *args]
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        with _RUN_LOCK, mx.autograd.pause(train_mode=False):
+            return self._run(inputs)
+
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
+        with _RUN_LOCK, mx.autograd.record(train_mode=True):
+            outputs = self._run(inputs)
+
+        def backprop(gradients: ArgsKwargs) -> ArgsKwargs:
+            (heads, *args), kwargs = gradients.args, dict(gradients.kwargs)
+            heads, grads = leaves(is_tensor, heads), leaves(is_tensor, kwargs.pop("head_grads"))
+            grads = [grad.astype(head.dtype, copy=False) for head, grad in zip(heads, grads)]
+            # A Thinc backprop may be called again, so the graph stays until it is dropped.
+            kwargs.setdefault("retain_graph", True)
+            for tensor in leaves(is_tensor, inputs):
+                if tensor.grad is not None:
+                    tensor.grad[:] = 0
+            if heads:
+                with _RUN_LOCK:
+                    mx.autograd.backward(heads, grads, *args, **kwargs)
+            return convert_recursive(is_tensor, lambda tensor: tensor.grad, inputs)
+
+        return outputs, backprop
+
+    # Parameters
+
+    def parameters(self) -> Dict[str, mx.gluon.Parameter]:
+        named, seen = {}, set()
+        for name, parameter in self._model._collect_params_with_prefix().items():
+            if id(parameter) not in seen and parameter._data is not None:
+                seen.add(id(parameter))
+                named[name] = parameter
+        return named
+
+    def get_value(self, handle: mx.gluon.Parameter) -> FloatsXd:
+        return tensor2xp(handle.data(self.device))  # type: ignore[return-value]
+
+    def set_value(self, handle: mx.gluon.Parameter, value: FloatsXd) -> None:
+        data = handle.data(self.device)
+        data[:] = xp2tensor(value, device=self.device).astype(data.dtype)
+
+    def get_gradient(self, handle: mx.gluon.Parameter) -> Optional[FloatsXd]:
+        # Set by a backward pass that reaches the parameter; Gluon's own trainer reads it too.
+        if handle.grad_req == "null" or not handle.data(self.device)._fresh_grad:
+            return None
+        return tensor2xp(handle.grad(self.device))  # type: ignore[return-value]
+
+    def set_gradient(self, handle: mx.gluon.Parameter, value: Optional[FloatsXd]) -> None:
+        if handle.grad_req == "null":
+            return
+        gradient = handle.grad(self.device)
+        gradient[:] = 0 if value is None else xp2tensor(value, device=self.device)
+        handle.data(self.device)._fresh_grad = value is not None
+
+    def dtype_name(self, handle: mx.gluon.Parameter) -> str:
+        return handle.data(self.device).dtype.__name__
+
+    # Copies
+
+    def clone(self) -> mx.gluon.Block:
+        with _RUN_LOCK:
+            _clear_traces(self._model)
+            self._traces.clear()
+            return _with_gradients(copy.deepcopy(self._model))
+
+    def reduce(self) -> mx.gluon.Block:
+        with _RUN_LOCK:
+            _clear_traces(self._model)
+            self._traces.clear()
+            return self._model
+
+    def restore(self, state: mx.gluon.Block) -> mx.gluon.Block:
+        return self.adopt(_with_gradients(state))
+
+    def _own_state(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_traces": {}}
+
+
+def _clear_traces(block: mx.gluon.Block) -> None:
+    """Drop the traced graphs, which hold pointers that cannot be copied."""
+    if isinstance(block, mx.gluon.HybridBlock):
+        block._clear_cached_op()
+    for child in block._children.values():
+        _clear_traces(child)
+
+
+def _with_gradients(block: mx.gluon.Block) -> mx.gluon.Block:
+    """Mark copied parameters as variables again, a mark that copies lack."""
+    for parameter in block._collect_params_with_prefix().values():
+        mode = parameter.grad_req
+        parameter.grad_req = "null"
+        parameter.grad_req = mode
+    return block
+
+
+def _argument_names(block: mx.gluon.Block) -> List[str]:
+    own_forward = type(block).forward is not mx.gluon.HybridBlock.forward
+    function = block.forward if own_forward else block.hybrid_forward
+    names = [p.name for p in inspect.signature(function).parameters.values()]
+    if not own_forward:
+        # F comes first, and the block's own parameters come as keywords behind the inputs.
+        names = [name for name in names[1:] if name not in block._reg_params]
+    return names

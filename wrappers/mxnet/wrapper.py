@@ -1,0 +1,77 @@
+"""Gluon blocks as Thinc models."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Type
+
+from thinc.api import Model
+from thinc.types import Padded
+
+from ..framework import require
+from ..wrapper import convert_rnn_inputs, convert_rnn_outputs, wrap
+
+
+def MXNetWrapper(
+    mxnet_model: Any,
+    convert_inputs: Optional[Callable] = None,
+    convert_outputs: Optional[Callable] = None,
+    model_class: Type[Model] = Model,
+    model_name: str = "mxnet",
+    *,
+    device: Optional[Any] = None,
+    nO: Optional[int] = None,
+    nI: Optional[int] = None,
+    config: Optional[dict] = None,
+) -> Model[Any, Any]:
+    """Wrap a Gluon block as a Thinc model. The arguments are those of Thinc's `MXNetWrapper`, and
+    work the same.
+
+    mxnet_model (mxnet.gluon.Block | Callable[[int, int], mxnet.gluon.Block]): The block, or a
+        function (nO, nI) that builds it once `initialize` has inferred the dims. It is
+        hybridized, and initialized if that was not done.
+    convert_inputs (Callable): (model, X, is_train) -> (ArgsKwargs of NDArrays, get_dX).
+    convert_outputs (Callable): (model, (X, outputs), is_train) -> (Y, get_d_outputs), where
+        get_d_outputs(dY) gives the arguments of `mxnet.autograd.backward`.
+    model_class (Type[Model]), model_name (str): Class and name of the Thinc model.
+    device (mxnet.Context): If None, it follows Thinc's ops.
+    nO, nI (int): Output and input width, if they are to be fixed from the start.
+    config (dict): JSON values saved with the weights; see `FrameworkShim`.
+    RETURNS (Model): From arrays, or lists, tuples, dicts and ArgsKwargs of them, to the like.
+
+    Raises ImportError if MXNet is not installed, ValueError if this is no Gluon block.
+    """
+    require("mxnet")
+    from .shim import MXNetShim
+
+    shim = MXNetShim(mxnet_model, config=config, device=device)
+    return wrap(
+        shim,
+        convert_inputs=convert_inputs,
+        convert_outputs=convert_outputs,
+        model_class=model_class,
+        model_name=model_name,
+        nO=nO,
+        nI=nI,
+    )
+
+
+def MXNetRNNWrapper(
+    mxnet_model: Any,
+    convert_inputs: Optional[Callable] = None,
+    convert_outputs: Optional[Callable] = None,
+) -> Model[Padded, Padded]:
+    """Wrap a recurrent Gluon layer, so that it maps Padded to Padded sequences.
+
+    mxnet_model (mxnet.gluon.HybridBlock): A one-directional `gluon.rnn` layer with layout "TNC".
+    convert_inputs, convert_outputs (Callable): As in `MXNetWrapper`; given both, the layer is
+        called with what they return.
+    """
+    require("mxnet")
+    from .rnn import PaddedRNN
+
+    by_caller = convert_inputs is not None and convert_outputs is not None
+    return MXNetWrapper(
+        mxnet_model if by_caller else PaddedRNN(mxnet_model),
+        convert_inputs or convert_rnn_inputs,
+        convert_outputs or convert_rnn_outputs,
+    )

@@ -1,0 +1,59 @@
+"""Arrays to PyTorch's tensors and back."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Optional
+
+from thinc.api import NumpyOps, Ops
+from thinc.compat import cupy
+from thinc.types import ArrayXd
+from thinc.util import get_torch_default_device, is_cupy_array
+
+from ..arrays import native
+
+if TYPE_CHECKING:
+    import torch
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether this is a tensor of PyTorch; does not import it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(obj, torch.Tensor)
+
+
+def xp2tensor(
+    xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[torch.device] = None
+) -> torch.Tensor:
+    """A NumPy or CuPy array as a tensor, sharing its memory where that is safe.
+
+    device: Where the tensor shall be. If None, it follows Thinc's ops.
+    """
+    import torch
+
+    if is_cupy_array(xp_tensor):
+        tensor = torch.from_dlpack(xp_tensor)
+    else:
+        array = native(xp_tensor)
+        # PyTorch knows no read-only memory and no negative strides.
+        shared = array.flags.writeable and min(array.strides, default=0) >= 0
+        tensor = torch.from_numpy(array if shared else array.copy())
+    tensor = tensor.to(device if device is not None else get_torch_default_device())
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
+def tensor2xp(torch_tensor: torch.Tensor, *, ops: Optional[Ops] = None) -> ArrayXd:
+    """A tensor as an array, sharing its memory where it can; 16-bit floats become float32.
+
+    ops: Decides between NumPy and CuPy. If None, the tensor's device does.
+    """
+    tensor = torch_tensor.detach()
+    if tensor.is_floating_point() and tensor.element_size() < 4:
+        tensor = tensor.float()
+    if not tensor.is_cuda:
+        array = tensor.cpu().numpy()
+        return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
+    elif isinstance(ops, NumpyOps):
+        return tensor.cpu().numpy()
+    else:
+        return cupy.from_dlpack(tensor)

@@ -1,0 +1,225 @@
+"""How a PyTorch module runs, is prepared and copied, and what its parameters are."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import torch
+from thinc.shims import PyTorchGradScaler
+from thinc.types import ArgsKwargs, FloatsXd
+from thinc.util import convert_recursive, get_torch_default_device
+
+from ..shim import FrameworkShim
+from ..tree import leaves
+from .arrays import is_tensor, tensor2xp, xp2tensor
+
+
+class PyTorchShim(FrameworkShim):
+    """Holds a `torch.nn.Module` for a Thinc model."""
+
+    framework = "pytorch"
+    output_gradients = "grad_tensors"
+
+    def __init__(
+        self,
+        model: Any,
+        config: Any = None,
+        optimizer: Any = None,
+        device: Optional[torch.device] = None,
+        mixed_precision: bool = False,
+        grad_scaler: Optional[PyTorchGradScaler] = None,
+        serialize_model: Optional[Callable[[Any], bytes]] = None,
+        deserialize_model: Optional[Callable[[Any, bytes, Any], Any]] = None,
+    ):
+        self._mixed_precision = mixed_precision
+        self._serialize_model = serialize_model
+        self._deserialize_model = deserialize_model
+        super().__init__(model, config, optimizer, torch.device(device) if device else None)
+        if grad_scaler is None:
+            # On CPU, autocast computes in bfloat16, whose exponents reach as far as float32's.
+            grad_scaler = PyTorchGradScaler(mixed_precision and self.device.type == "cuda")
+        self._grad_scaler = grad_scaler
+        grad_scaler.to_(self.device)
+
+    # Building and moving
+
+    @staticmethod
+    def is_module(obj: Any) -> bool:
+        return isinstance(obj, torch.nn.Module)
+
+    @staticmethod
+    def default_device() -> torch.device:
+        return get_torch_default_device()
+
+    @staticmethod
+    def device_for(device_type: str, device_id: int) -> torch.device:
+        return torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+
+    def adopt(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module.to(self.device)
+
+    def is_materialized(self) -> bool:
+        is_lazy = torch.nn.parameter.is_lazy
+        tensors = itertools.chain(self._model.parameters(), self._model.buffers())
+        return not any(is_lazy(tensor) for tensor in tensors)
+
+    def depends_on_inputs(self) -> bool:
+        return not self.is_materialized()
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        super().to_device(device_type, device_id)
+        self._grad_scaler.to_(self.device)
+
+    # Running
+
+    def is_tensor(self, obj: Any) -> bool:
+        return is_tensor(obj)
+
+    def from_xp(self, array: Any, requires_grad: bool = False) -> torch.Tensor:
+        return xp2tensor(array, requires_grad, self.device)
+
+    def to_xp(self, tensor: torch.Tensor) -> Any:
+        return tensor2xp(tensor)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, enabled=self._mixed_precision)
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        # Not switched back afterwards: other threads may be predicting with the same module.
+        if self._model.training:
+            self._model.eval()
+        with torch.no_grad(), self._autocast():
+            return self._model(*inputs.args, **inputs.kwargs)
+
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
+        self._model.train()
+        # Autocast must not be on in the backward pass.
+        with torch.enable_grad(), self._autocast():
+            outputs = self._model(*inputs.args, **inputs.kwargs)
+        d_inputs = [tensor for tensor in leaves(is_tensor, inputs) if tensor.requires_grad]
+
+        def backprop(gradients: ArgsKwargs) -> ArgsKwargs:
+            (tensors, *args), kwargs = gradients.args, dict(gradients.kwargs)
+            grads = kwargs.pop("grad_tensors", None)
+            tensors, grads = leaves(is_tensor, tensors), leaves(is_tensor, grads)
+            grads = [grad.to(tensor.dtype) for tensor, grad in zip(tensors, grads)]
+            pairs = [pair for pair in zip(tensors, grads) if pair[0].requires_grad]
+            for tensor in d_inputs:
+                tensor.grad = None
+            if pairs:
+                before = self._take_gradients()
+                # Thinc's layers compute no loss in which scaling could happen, so the gradients
+                # that arrive are scaled, and what comes out below is scaled back.
+                scaled = self._grad_scaler.scale([grad for _, grad in pairs])
+                # A Thinc backprop may be called again, so the graph stays until it is dropped.
+                kwargs.setdefault("retain_graph", True)
+                torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
+                self._unscale(d_inputs)
+                for parameter, gradient in before:
+                    parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad
+            return convert_recursive(is_tensor, _input_gradient, inputs)
+
+        return outputs, backprop
+
+    def _take_gradients(self) -> list[Tuple[torch.Tensor, torch.Tensor]]:
+        """With a grad scaler: earlier passes' gradients, which must not be scaled back twice."""
+        if not self._grad_scaler._enabled:
+            return []
+        taken = [(p, p.grad) for p in self._model.parameters() if p.grad is not None]
+        for parameter, _ in taken:
+            parameter.grad = None
+        return taken
+
+    def _unscale(self, d_inputs: list[torch.Tensor]) -> None:
+        tensors = itertools.chain(self._model.parameters(), d_inputs)
+        grads = [tensor.grad for tensor in tensors if tensor.grad is not None]
+        if self._grad_scaler.unscale(grads):
+            # After an overflow, nothing is passed on to the layers before this one.
+            for tensor in d_inputs:
+                if tensor.grad is not None:
+                    tensor.grad.zero_()
+
+    def finish_update(self, optimizer: Any) -> None:
+        if self._grad_scaler.found_inf:
+            for handle in self.parameters().values():
+                self.set_gradient(handle, None)
+        super().finish_update(optimizer)
+        self._grad_scaler.update()
+
+    # Parameters
+
+    def parameters(self) -> Dict[str, torch.Tensor]:
+        # state_dict names what is to be saved, the other two name tied tensors once.
+        saved = self._model.state_dict(keep_vars=True)
+        named = itertools.chain(self._model.named_parameters(), self._model.named_buffers())
+        is_lazy = torch.nn.parameter.is_lazy
+        return {name: t for name, t in named if name in saved and not is_lazy(t)}
+
+    def get_value(self, handle: torch.Tensor) -> FloatsXd:
+        return tensor2xp(handle)  # type: ignore[return-value]
+
+    def set_value(self, handle: torch.Tensor, value: FloatsXd) -> None:
+        tensor = xp2tensor(value, device=handle.device)
+        if tensor.data_ptr() != handle.data_ptr() or tensor.dtype != handle.dtype:
+            with torch.no_grad():
+                handle.copy_(tensor)
+
+    def get_gradient(self, handle: torch.Tensor) -> Optional[FloatsXd]:
+        return None if handle.grad is None else tensor2xp(handle.grad)  # type: ignore[return-value]
+
+    def set_gradient(self, handle: torch.Tensor, value: Optional[FloatsXd]) -> None:
+        if value is None:
+            handle.grad = None
+        else:
+            handle.grad = xp2tensor(value, device=handle.device).to(handle.dtype)
+
+    def dtype_name(self, handle: torch.Tensor) -> str:
+        return str(handle.dtype).removeprefix("torch.")
+
+    # Bytes and copies
+
+    def _to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
+        if self._serialize_model is not None:
+            state = self._serialize_model(self._model)
+            return {"serialize_model": _as_uint8(state)}, {"serialize_model": "uint8"}
+        extra = [name for name in self._model.state_dict() if name.endswith("_extra_state")]
+        if extra:
+            raise ValueError(
+                f"The module has extra state that is no tensor ({', '.join(extra)}). Give the "
+                "wrapper serialize_model and deserialize_model functions that handle it."
+            )
+        return super()._to_tensors()
+
+    def _from_tensors(self, tensors: Any, dtypes: Any, complete: bool) -> None:
+        if self._deserialize_model is None:
+            super()._from_tensors(tensors, dtypes, complete)
+        elif list(tensors) != ["serialize_model"]:
+            raise ValueError(
+                "This wrapper has a deserialize_model function, but the file was saved without "
+                "serialize_model. Load it into a wrapper without deserialize_model."
+            )
+        else:
+            state = tensors["serialize_model"].tobytes()
+            self._model = self.adopt(self._deserialize_model(self._model, state, self.device))
+
+    def clone(self) -> torch.nn.Module:
+        return copy.deepcopy(self._model)
+
+    def reduce(self) -> torch.nn.Module:
+        return self._model
+
+    def restore(self, state: torch.nn.Module) -> torch.nn.Module:
+        return self.adopt(state)
+
+
+def _input_gradient(tensor: torch.Tensor) -> Optional[torch.Tensor]:
+    """Zeros for an input that the module did not use; None for one that has no gradient."""
+    if not tensor.requires_grad:
+        return None
+    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+
+
+def _as_uint8(data: bytes) -> Any:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).numpy()

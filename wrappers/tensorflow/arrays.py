@@ -1,0 +1,61 @@
+"""Arrays to TensorFlow's tensors and back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Optional
+
+from thinc.api import NumpyOps, Ops
+from thinc.compat import cupy
+from thinc.types import ArrayXd
+from thinc.util import is_cupy_array
+
+from ..arrays import native
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether this is a tensor of TensorFlow; does not import it."""
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(obj, (tf.Tensor, tf.Variable, tf.IndexedSlices))
+
+
+def xp2tensor(
+    xp_tensor: ArrayXd,
+    requires_grad: bool = False,
+    as_variable: bool = False,
+    device: Optional[str] = None,
+) -> Any:
+    """A NumPy or CuPy array as a tensor.
+
+    NumPy's memory is copied: TensorFlow ends the process on memory that is not aligned to 64
+    bytes, which NumPy does not promise.
+
+    requires_grad: Whether a variable shall be trainable. TensorFlow's tensors have no such mark.
+    as_variable: Return a `tf.Variable`.
+    device: Where the tensor shall be, such as "/CPU:0". If None, where TensorFlow puts it.
+    """
+    import tensorflow as tf
+
+    with tf.device(device):
+        if is_cupy_array(xp_tensor):
+            tensor = tf.experimental.dlpack.from_dlpack(xp_tensor.toDlpack())  # type: ignore[union-attr]
+        else:
+            tensor = tf.convert_to_tensor(native(xp_tensor))
+        return tf.Variable(tensor, trainable=requires_grad) if as_variable else tensor
+
+
+def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
+    """A tensor as an array; 16-bit floats become float32.
+
+    ops: Decides between NumPy and CuPy. If None, the tensor's device does.
+    """
+    import tensorflow as tf
+
+    tensor = tf.convert_to_tensor(tf_tensor)
+    if tensor.dtype.is_floating and tensor.dtype.size < 4:
+        tensor = tf.cast(tensor, tf.float32)
+    on_gpu = "GPU" in tensor.device
+    if on_gpu and not isinstance(ops, NumpyOps):
+        return cupy.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
+    array = tensor.numpy()
+    return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)

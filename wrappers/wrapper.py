@@ -1,0 +1,279 @@
+"""The Thinc model around a shim: its forward pass, its dims and the default converters."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
+
+from thinc.api import Model, get_array_module, get_width
+from thinc.types import ArgsKwargs, Padded, Ragged
+from thinc.util import convert_recursive, is_xp_array
+
+from .framework import get_framework
+from .shim import FrameworkShim
+from .tree import as_args_kwargs, leaves, like_inputs
+
+
+def wrap(
+    shim: FrameworkShim,
+    *,
+    convert_inputs: Optional[Callable] = None,
+    convert_outputs: Optional[Callable] = None,
+    model_class: Type[Model] = Model,
+    model_name: Optional[str] = None,
+    nO: Optional[int] = None,
+    nI: Optional[int] = None,
+) -> Model[Any, Any]:
+    """Make the Thinc model that holds a shim. The frameworks' public wrappers end in this.
+
+    convert_inputs: (model, X, is_train) -> (ArgsKwargs for the module, get_dX).
+    convert_outputs: (model, (X, outputs of the module), is_train) -> (Y, get_dOutputs), where
+        get_dOutputs(dY) returns the arguments of the framework's own backward function.
+    nO, nI: The dims, if they are known before `initialize`.
+    """
+    return model_class(
+        model_name or shim.framework,
+        forward,
+        init=init,
+        attrs={
+            "convert_inputs": convert_inputs or convert_default_inputs,
+            "convert_outputs": convert_outputs or convert_default_outputs,
+        },
+        shims=[shim],
+        dims={"nO": nO, "nI": nI},
+    )
+
+
+def get_shim(model: Model) -> FrameworkShim:
+    """The shim of a wrapper."""
+    return cast(FrameworkShim, model.shims[0])
+
+
+def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
+    """Run the module. Each pass owns its tape: backprops may come in any order, or never."""
+    shim = get_shim(model)
+    if not shim.is_built:
+        _build(model, X, None)
+    if _has_no_rows(X):
+        return _forward_no_rows(model, X)
+    _check_nan(model, X)
+    inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
+    shim.materialize(inputs)
+    outputs, backprop_outputs = shim(inputs, is_train)
+    Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
+    _set_dim_if_unset(model, "nI", X)
+    _set_dim_if_unset(model, "nO", Y)
+
+    def backprop(dY: Any) -> Any:
+        _check_gradient(model, Y, dY)
+        return get_dX(backprop_outputs(get_d_outputs(dY)))
+
+    return Y, backprop
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Infer the dims as Thinc's layers do, and build the module if that is still to be done.
+
+    A module that is there already is never changed, only asked for its output width.
+    Raises ValueError if the module's output is not as wide as nO says.
+    """
+    shim = get_shim(model)
+    if not shim.is_built:
+        _build(model, X, Y)
+    if X is not None:
+        declared = model.maybe_get_dim("nO")
+        width = _width(model.predict(X))
+        if declared is not None and width is not None and declared != width:
+            raise ValueError(
+                f"The output of the {get_framework(shim.framework).token} module has width "
+                f"{width}, but nO is {declared}. Change the module's last layer to give {declared} "
+                f"columns, or set nO to {width} or to null."
+            )
+    elif Y is not None:
+        _set_dim_if_unset(model, "nO", Y)
+    shim.dims = {"nO": model.maybe_get_dim("nO"), "nI": model.maybe_get_dim("nI")}
+
+
+def _build(model: Model, X: Any, Y: Any) -> None:
+    _set_dim_if_unset(model, "nI", X)
+    _set_dim_if_unset(model, "nO", Y)
+    unset = [dim for dim in ("nO", "nI") if model.has_dim(dim) is not True]
+    if unset:
+        raise ValueError(
+            f"Cannot build the module of '{model.name}' yet: {' and '.join(unset)} unset. Call "
+            "initialize() with samples of the input and the output, or give the dims to the wrapper."
+        )
+    get_shim(model).build(model.get_dim("nO"), model.get_dim("nI"))
+
+
+# Dims
+
+
+def _width(data: Any) -> Optional[int]:
+    """The last dimension of a float array or a sequence type with one in it, else None."""
+    if isinstance(data, (Padded, Ragged)):
+        data = data.data
+    if is_xp_array(data) and data.ndim >= 2 and data.shape[-1]:
+        return int(data.shape[-1])
+    return None
+
+
+def _set_dim_if_unset(model: Model, dim: str, data: Any) -> None:
+    if model.has_dim(dim) is None:
+        width = _width(data)
+        # Truth values may come as class numbers, which Thinc counts.
+        if width is None and dim == "nO" and is_xp_array(data) and data.ndim == 1 and data.size:
+            width = get_width(data)
+        if width is not None:
+            model.set_dim(dim, width)
+
+
+# Checks
+
+
+def _check_nan(model: Model, X: Any) -> None:
+    for array in leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X):
+        # One sum is cheaper than a look at every element, and NaN survives it.
+        if array.dtype.kind == "f" and array.size and bool(array.sum() != array.sum()):
+            xp = get_array_module(array)
+            rows = xp.isnan(array.reshape((array.shape[0] if array.ndim else 1, -1))).any(axis=1)
+            if bool(rows.any()):
+                raise ValueError(
+                    f"The input of '{model.name}' has NaN in {int(rows.sum())} of its "
+                    f"{len(rows)} rows, first in row {int(rows.argmax())}. Look at the data and "
+                    "the layers before this one; in training, lower the learn rate or clip "
+                    "gradients (optimizer.grad_clip)."
+                )
+
+
+def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
+    if is_xp_array(Y) and is_xp_array(dY) and Y.shape != dY.shape:
+        raise ValueError(
+            f"The gradient handed to '{model.name}' has shape {dY.shape}, but its output has shape "
+            f"{Y.shape}. Both need one column per label and one row per item."
+        )
+
+
+# Batches without rows: several kernels refuse them, and batch statistics of nothing are NaN.
+
+
+def _has_no_rows(X: Any) -> bool:
+    data = X.data if isinstance(X, (Padded, Ragged)) else X
+    # with_array([]) gives shape (0, 0); a Padded has its rows in the second dimension.
+    return is_xp_array(data) and data.ndim >= 2 and 0 in data.shape[:-1]
+
+
+def _forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
+    data = X.data if isinstance(X, (Padded, Ragged)) else X
+    if model.has_dim("nO") is not True:
+        raise ValueError(
+            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
+            "is not known. Call initialize() with a sample first."
+        )
+    Y = model.ops.alloc((*data.shape[:-1], model.get_dim("nO")))
+
+    def backprop(dY: Any) -> Any:
+        return X if isinstance(X, (Padded, Ragged)) else model.ops.xp.zeros_like(data)
+
+    return _with_data(X, Y), backprop
+
+
+def _with_data(X: Any, data: Any) -> Any:
+    if isinstance(X, Padded):
+        return Padded(data, X.size_at_t, X.lengths, X.indices)
+    elif isinstance(X, Ragged):
+        return Ragged(data, X.lengths)
+    else:
+        return data
+
+
+# Default converters
+
+
+def convert_default_inputs(
+    model: Model, X: Any, is_train: bool
+) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Any]]:
+    """Arrays to tensors, a dict to keywords, a list or tuple to several arguments."""
+    shim = get_shim(model)
+
+    def from_xp(array: Any) -> Any:
+        return shim.from_xp(array, requires_grad=is_train and array.dtype.kind == "f")
+
+    def get_dX(d_inputs: ArgsKwargs) -> Any:
+        return like_inputs(X, convert_recursive(shim.is_tensor, shim.to_xp, d_inputs))
+
+    return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
+
+
+def convert_default_outputs(
+    model: Model, X_outputs: Tuple[Any, Any], is_train: bool
+) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
+    """Tensors to arrays in the same nest, and their gradients back."""
+    shim = get_shim(model)
+    _, outputs = X_outputs
+    Y = convert_recursive(shim.is_tensor, shim.to_xp, outputs)
+
+    def get_d_outputs(dY: Any) -> ArgsKwargs:
+        # An output without a gradient (None, or left out of a dict) does not take part.
+        pairs = list(_pairs(shim, outputs, dY))
+        return output_gradients(shim, [y for y, _ in pairs], [dy for _, dy in pairs])
+
+    return Y, get_d_outputs
+
+
+def _pairs(shim: FrameworkShim, outputs: Any, dY: Any) -> Any:
+    """Each output tensor with its gradient as an array, where both are there."""
+    if dY is None:
+        return
+    elif shim.is_tensor(outputs):
+        yield outputs, dY
+    elif isinstance(outputs, dict):
+        for key, output in outputs.items():
+            yield from _pairs(shim, output, dY.get(key))
+    elif isinstance(outputs, (list, tuple)):
+        for output, gradient in zip(outputs, dY):
+            yield from _pairs(shim, output, gradient)
+
+
+def output_gradients(shim: FrameworkShim, outputs: Any, gradients: Any) -> ArgsKwargs:
+    """The arguments of the framework's backward function.
+
+    gradients: Arrays, one per output tensor; converted to tensors here.
+    """
+    tensors = [shim.from_xp(gradient) for gradient in gradients]
+    return ArgsKwargs(args=(list(outputs),), kwargs={shim.output_gradients: tensors})
+
+
+def outputs_alone(convert: Callable, model: Model, X_outputs: Any, is_train: bool) -> Any:
+    """Call a converter of Thinc's TensorFlow wrapper, which is not handed the input."""
+    return convert(model, X_outputs[1], is_train)
+
+
+# Converters for recurrent modules. Thinc's Padded holds time first, longest sequence first.
+
+
+def convert_rnn_inputs(
+    model: Model, Xp: Padded, is_train: bool
+) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Padded]]:
+    """A Padded to (data, lengths), which each framework's PaddedRNN takes."""
+    shim = get_shim(model)
+    data = shim.from_xp(Xp.data, requires_grad=is_train)
+    # Kernels refuse an empty sequence; one step of padding, which nobody reads, does not hurt.
+    lengths = shim.from_xp(model.ops.xp.maximum(Xp.lengths, 1).astype("int64"))
+
+    def get_dX(d_inputs: ArgsKwargs) -> Padded:
+        return _with_data(Xp, shim.to_xp(d_inputs.args[0]))
+
+    return ArgsKwargs(args=(data, lengths), kwargs={}), get_dX
+
+
+def convert_rnn_outputs(
+    model: Model, Xp_output: Tuple[Padded, Any], is_train: bool
+) -> Tuple[Padded, Callable[[Padded], ArgsKwargs]]:
+    """The output of a PaddedRNN to a Padded, and its gradient back."""
+    shim = get_shim(model)
+    Xp, output = Xp_output
+
+    def get_d_outputs(dYp: Padded) -> ArgsKwargs:
+        return output_gradients(shim, [output], [dYp.data])
+
+    return _with_data(Xp, shim.to_xp(output)), get_d_outputs
