@@ -8,7 +8,7 @@ tag what it has never seen, and the words around it to tag the few whose form do
 syllable of some of the invented ones; others belong to another topic or to none.
 """
 
-from functools import lru_cache
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -24,16 +24,16 @@ N_DOCS = {"train": 360, "dev": 80}
 SEEDS = {"train": 1, "dev": 2}
 
 # How often an open-class word is invented, is topical, and is then of a topic drawn at random.
-P_INVENTED, P_TOPICAL, P_STRAY = 0.53, 0.48, 0.1
+P_INVENTED, P_TOPICAL, P_STRAY = 0.53, 0.46, 0.1
 
 # A stem is a head and a tail. The heads tell the topic; the tails keep the splits apart: of each
 # seven in a row one is of dev, so that every sound occurs in both.
 HEADS = {
-    "cooking": "bro sau yel",
-    "finance": "cre fis qua",
-    "science": "cla neu pho zar",
-    "sports": "dri jum rac",
-    "travel": "jor lug tov",
+    "cooking": "bro sau",
+    "finance": "fis qua",
+    "science": "neu zar",
+    "sports": "dri rac",
+    "travel": "lug tov",
     "any": "ban dal fen gro hab kel mun nep pra rud tam wex",
 }
 TAILS = [a + b + c for a in "bdglmnprtvz" for b in "aeiou" for c in "klmnrs"]
@@ -154,7 +154,7 @@ def sample(split: str) -> List[SampleDoc]:
     return list(_generate(split))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _generate(split: str) -> Tuple[SampleDoc, ...]:
     rng = Random(SEEDS[split])
     topics = [topic for topic in HEADS if topic != "any"]
@@ -188,8 +188,9 @@ def _generate(split: str) -> Tuple[SampleDoc, ...]:
             tokens = list(expand("S", topic))
             if len(tokens) in LENGTHS:
                 words, tags = [word for word, _ in tokens], [tag for _, tag in tokens]
+                # The one word in "u" is "useful".
                 for i, following in enumerate(words[1:]):
-                    if words[i] == "a" and following[0] in "aeiou":
+                    if words[i] == "a" and following[0] in "aeio":
                         words[i] = "an"
                 words[0] = words[0][0].upper() + words[0][1:]
                 return words, tags

@@ -23,7 +23,7 @@ def embedding(
     """The sublayer that was given, or spaCy's CharacterEmbed."""
     if tok2vec is not None and embed is not None:
         raise ValueError("Expected one of the sublayers `tok2vec` and `embed`, got both.")
-    return tok2vec or embed or CharacterEmbed(width, embed_size, nM, nC)
+    return tok2vec or embed or CharacterEmbed(width, embed_size, nM, nC, include_static_vectors=False)
 
 
 def with_labels(model: Model, tok2vec: Tok2Vec, nO: Optional[int]) -> Model:

@@ -41,7 +41,7 @@ def build_custom_model(
 
     Raises ValueError from `initialize` if nO is more than the number of tags in the data.
     """
-    char_embed = CharacterEmbed(width, embed_size, nM, nC)
+    char_embed = CharacterEmbed(width, embed_size, nM, nC, include_static_vectors=False)
     layers = build_network(framework, FeedForward(hidden_width, activate_output=True), dropout, nO)
     with Model.define_operators({">>": chain}):
         model = char_embed >> with_array(layers >> softmax_output(nO))

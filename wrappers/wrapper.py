@@ -53,8 +53,8 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     shim = get_shim(model)
     if not shim.is_built:
         _build(model, X, None)
-    if _has_no_rows(X):
-        return _forward_no_rows(model, X)
+    if has_no_rows(X):
+        return forward_no_rows(model, X)
     _check_nan(model, X)
     inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
     shim.materialize(inputs)
@@ -156,13 +156,15 @@ def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
 # Batches without rows: several kernels refuse them, and batch statistics of nothing are NaN.
 
 
-def _has_no_rows(X: Any) -> bool:
+def has_no_rows(X: Any) -> bool:
+    """Whether a batch is without items; with_array([]) makes one of shape (0, 0)."""
     data = X.data if isinstance(X, (Padded, Ragged)) else X
-    # with_array([]) gives shape (0, 0); a Padded has its rows in the second dimension.
+    # A Padded has its items in the second dimension.
     return is_xp_array(data) and data.ndim >= 2 and 0 in data.shape[:-1]
 
 
-def _forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
+def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
+    """The forward pass for such a batch: no rows of width nO."""
     data = X.data if isinstance(X, (Padded, Ragged)) else X
     if model.has_dim("nO") is not True:
         raise ValueError(

@@ -66,8 +66,7 @@ class MXNetShim(FrameworkShim):
         # several of: Gluon keeps one, and refuses the others.
         self._traces: Dict[str, Dict[str, Any]] = {}
         self._arguments = _argument_names(module)
-        if not getattr(module, "_active", False):
-            module.hybridize()
+        _hybridize(module)
         return module
 
     def is_materialized(self) -> bool:
@@ -195,6 +194,15 @@ class MXNetShim(FrameworkShim):
 
     def _own_state(self) -> Dict[str, Any]:
         return {**self.__dict__, "_traces": {}}
+
+
+def _hybridize(block: mx.gluon.Block) -> None:
+    """Hybridize the blocks that can be and are not yet, with the user's flags where they are."""
+    if not isinstance(block, mx.gluon.HybridBlock):
+        for child in block._children.values():
+            _hybridize(child)
+    elif not block._active:
+        block.hybridize()
 
 
 def _clear_traces(block: mx.gluon.Block) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import keras
@@ -81,7 +82,10 @@ class TensorFlowShim(FrameworkShim):
 
         self._run = run
         # Traced for the shapes that vary: the second number of rows makes it good for all.
-        self._traced = tf.function(run, reduce_retracing=True)
+        self._traced = {
+            is_train: tf.function(partial(run, is_train), reduce_retracing=True)
+            for is_train in (True, False)
+        }
         return module
 
     def is_materialized(self) -> bool:
@@ -111,7 +115,7 @@ class TensorFlowShim(FrameworkShim):
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with tf.device(self.device):
-            return self._traced(False, tuple(inputs.args), inputs.kwargs)
+            return self._traced[False](tuple(inputs.args), inputs.kwargs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
         named = {name: v for name, v in _named_variables(self._model).items() if v.trainable}
@@ -122,7 +126,7 @@ class TensorFlowShim(FrameworkShim):
             for source in sources:
                 tape.watch(source)
             with tf.device(self.device):
-                outputs = self._traced(True, tuple(inputs.args), inputs.kwargs)
+                outputs = self._traced[True](tuple(inputs.args), inputs.kwargs)
 
         def backprop(gradients: Any) -> ArgsKwargs:
             # Converters for Thinc's wrapper return the gradients alone, in the outputs' nest.

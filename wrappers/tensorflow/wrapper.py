@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
 
 import srsly
@@ -112,7 +111,7 @@ def keras_subclass(
     def decorate(keras_class: ClassT) -> ClassT:
         constructor = keras_class.__init__  # type: ignore[misc]
 
-        @functools.wraps(constructor)
+        # Not functools.wraps: Keras reads signatures, and stumbles over one that is not its own.
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             constructor(self, *args, **kwargs)
             try:

@@ -1,0 +1,42 @@
+"""Which frameworks a run tests.
+
+`TEST_FRAMEWORKS` names them ("pytorch mxnet", or "none"); one that is named and missing fails the
+run. Without it, those that are installed are tested.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
+
+ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
+IDS = [fw.id for fw in FRAMEWORKS]
+if ASKED_FOR is None:
+    TESTED = [name for name in IDS if is_installed(name)]
+else:
+    TESTED = [name for name in IDS if name in ASKED_FOR.split()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    missing = [name for name in TESTED if not is_installed(name)]
+    if missing:
+        raise pytest.UsageError(f"TEST_FRAMEWORKS names {missing}, which is not installed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in IDS:
+            if item.get_closest_marker(name) and name not in TESTED:
+                item.add_marker(pytest.mark.skip(reason=f"{name} is not tested in this run"))
+
+
+@pytest.fixture(scope="session")
+def ewt() -> Path:
+    """The folder of the treebank, which is not part of the project."""
+    folder = os.environ.get("EWT")
+    if not folder:
+        pytest.skip("the environment variable EWT names no treebank")
+    return Path(folder)
