@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, cast
 
 from spacy.ml import CharacterEmbed
 from spacy.tokens import Doc
-from thinc.api import Model, get_width
+from thinc.api import Model, chain, get_width, list2ragged, reduce_mean
 from thinc.types import Floats2d
 
 Tok2Vec = Model[List[Doc], List[Floats2d]]
@@ -23,7 +23,45 @@ def embedding(
     """The sublayer that was given, or spaCy's CharacterEmbed."""
     if tok2vec is not None and embed is not None:
         raise ValueError("Expected one of the sublayers `tok2vec` and `embed`, got both.")
-    return tok2vec or embed or CharacterEmbed(width, embed_size, nM, nC, include_static_vectors=False)
+    return (
+        tok2vec or embed or CharacterEmbed(width, embed_size, nM, nC, include_static_vectors=False)
+    )
+
+
+def any_batch(tok2vec: Tok2Vec) -> Tok2Vec:
+    """Vectors per token, also of batches without a single token, which spaCy's embeddings refuse."""
+    return Model("any_batch", _forward_any_batch, init=_init_any_batch, layers=[tok2vec], dims=_NO)
+
+
+def mean_per_doc(tok2vec: Tok2Vec) -> Model[List[Doc], Floats2d]:
+    """The mean of each doc's vectors; zeros for a doc without tokens."""
+    pooled = chain(tok2vec, cast(Any, list2ragged()), reduce_mean())
+    return Model("mean_per_doc", _forward_mean, init=_init_any_batch, layers=[pooled], dims=_NO)
+
+
+_NO: Dict[str, Optional[int]] = {"nO": None}
+
+
+def _forward_any_batch(
+    model: Tok2Vec, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    if any(len(doc) for doc in docs):
+        return model.layers[0](docs, is_train)
+    return [model.ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dY: []
+
+
+def _forward_mean(
+    model: Model[List[Doc], Floats2d], docs: List[Doc], is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    if any(len(doc) for doc in docs):
+        return model.layers[0](docs, is_train)
+    return model.ops.alloc2f(len(docs), model.get_dim("nO")), lambda dY: []
+
+
+def _init_any_batch(model: Model, X: Any = None, Y: Any = None) -> None:
+    layer = model.layers[0].initialize(X=X)
+    if layer.has_dim("nO"):
+        model.set_dim("nO", layer.get_dim("nO"))
 
 
 def with_labels(model: Model, tok2vec: Tok2Vec, nO: Optional[int]) -> Model:

@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, with_array
 from thinc.types import Floats2d
 
-from .layers import embedding, softmax_output, with_labels
+from .layers import any_batch, embedding, softmax_output, with_labels
 from .networks import FeedForward, build_network
 from .per_framework import per_framework
 
@@ -44,7 +44,7 @@ def build_tagger(
     tok2vec = embedding(tok2vec, embed, width, embed_size, nM, nC)
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
     with Model.define_operators({">>": chain}):
-        model = tok2vec >> with_array(network >> softmax_output(nO))
+        model = any_batch(tok2vec) >> with_array(network >> softmax_output(nO))
     return with_labels(model, tok2vec, nO)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import List, Optional
 
 from spacy.tokens import Doc
-from thinc.api import Model, chain, list2ragged, reduce_mean
+from thinc.api import Model, chain
 from thinc.types import Floats2d
 
-from .layers import embedding, logistic_output, softmax_output, with_labels
+from .layers import embedding, logistic_output, mean_per_doc, softmax_output, with_labels
 from .networks import FeedForward, build_network
 from .per_framework import per_framework
 
@@ -48,7 +48,7 @@ def build_textcat(
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
     output = softmax_output(nO) if exclusive_classes else logistic_output(nO)
     with Model.define_operators({">>": chain}):
-        model = tok2vec >> list2ragged() >> reduce_mean() >> network >> output
+        model = mean_per_doc(tok2vec) >> network >> output
     model.attrs["multi_label"] = not exclusive_classes
     return with_labels(model, tok2vec, nO)
 

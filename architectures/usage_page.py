@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, with_array
 from thinc.types import Floats2d
 
-from .layers import softmax_output, with_labels
+from .layers import any_batch, softmax_output, with_labels
 from .networks import FeedForward, build_network
 from .per_framework import per_framework
 
@@ -44,7 +44,7 @@ def build_custom_model(
     char_embed = CharacterEmbed(width, embed_size, nM, nC, include_static_vectors=False)
     layers = build_network(framework, FeedForward(hidden_width, activate_output=True), dropout, nO)
     with Model.define_operators({">>": chain}):
-        model = char_embed >> with_array(layers >> softmax_output(nO))
+        model = any_batch(char_embed) >> with_array(layers >> softmax_output(nO))
     return with_labels(model, char_embed, nO)
 
 

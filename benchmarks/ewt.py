@@ -28,7 +28,9 @@ def read(path: Path, nlp: spacy.Language) -> List[Example]:
     """Examples with the treebank's own tokens."""
     docs = DocBin().from_disk(path).get_docs(nlp.vocab)
     return [
-        Example(spacy.tokens.Doc(nlp.vocab, [t.text for t in d], [bool(t.whitespace_) for t in d]), d)
+        Example(
+            spacy.tokens.Doc(nlp.vocab, [t.text for t in d], [bool(t.whitespace_) for t in d]), d
+        )
         for d in docs
     ]
 
@@ -87,7 +89,9 @@ def main(
                 )
             )
             console.print(" | ".join(rows[-1]))
-    print("| task | framework | mean | per seed | training words/s |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| task | framework | mean | per seed | training words/s |\n| --- | --- | --- | --- | --- |"
+    )
     for row in rows:
         print(f"| {' | '.join(row)} |")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
+from typing import Any, Callable, Optional, Tuple, Type, cast
 
 from thinc.api import Model, get_array_module, get_width
 from thinc.types import ArgsKwargs, Padded, Ragged

@@ -11,7 +11,6 @@ import thinc.api
 import thinc.compat
 import thinc.layers.pytorchwrapper
 import thinc.tests.layers
-
 from spacy_frameworks import wrappers
 
 OURS = {

@@ -118,7 +118,9 @@ class PyTorchShim(FrameworkShim):
                 torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
                 self._unscale(d_inputs)
                 for parameter, gradient in before:
-                    parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad
+                    parameter.grad = (
+                        gradient if parameter.grad is None else gradient + parameter.grad
+                    )
             return convert_recursive(is_tensor, _input_gradient, inputs)
 
         return outputs, backprop

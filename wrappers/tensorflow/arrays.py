@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Optional
 
+import numpy
 from thinc.api import NumpyOps, Ops
 from thinc.compat import cupy
 from thinc.types import ArrayXd
@@ -57,5 +58,6 @@ def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     on_gpu = "GPU" in tensor.device
     if on_gpu and not isinstance(ops, NumpyOps):
         return cupy.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
-    array = tensor.numpy()
+    # Of a scalar, numpy() makes a NumPy scalar.
+    array = numpy.asarray(tensor.numpy())
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)

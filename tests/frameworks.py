@@ -1,0 +1,9 @@
+"""Parametrization of tests over the frameworks; conftest.py skips those that a run does not test."""
+
+from __future__ import annotations
+
+import pytest
+from spacy_frameworks.wrappers import FRAMEWORKS
+
+WRAPPED = [pytest.param(fw.token, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
+ALL = [*WRAPPED, "Thinc"]

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spacy_frameworks.wrappers import FRAMEWORKS
+
+ROOT = Path(__file__).parents[2]
+
+# The ways in which users write one and the same network of two layers.
+KINDS = {
+    "pytorch": ("sequential", "subclassed"),
+    "tensorflow": ("sequential", "functional", "subclassed", "nested", "tf_module"),
+    "mxnet": ("sequential", "subclassed", "block"),
+}
+
+
+def modules_of(framework):
+    return importlib.import_module(f"tests.wrappers.modules.{framework}")
+
+
+@pytest.fixture(
+    params=[pytest.param(fw.id, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
+)
+def fw(request):
+    """The modules of one framework; the same names in each."""
+    return modules_of(request.param)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((fw.id, kind), marks=getattr(pytest.mark, fw.id), id=f"{fw.id}-{kind}")
+        for fw in FRAMEWORKS
+        for kind in KINDS[fw.id]
+    ]
+)
+def two_layer(request):
+    """(modules of the framework, function that builds the network, its parameters' names)."""
+    framework, kind = request.param
+    fw = modules_of(framework)
+    return (fw, *fw.TWO_LAYER[kind])
+
+
+@pytest.fixture
+def run_python():
+    """Run code in a process of its own and return what it printed."""
+
+    def run(code, *args, env=None, cwd=None):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, args)],
+            env={**os.environ, **({} if cwd else {"PYTHONPATH": str(ROOT)}), **(env or {})},
+            cwd=cwd or ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

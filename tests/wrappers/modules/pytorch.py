@@ -1,0 +1,178 @@
+"""What users write in PyTorch. Weights come in Thinc's layout, (nO, nI)."""
+
+from __future__ import annotations
+
+import torch
+from spacy_frameworks.wrappers import PyTorchRNNWrapper as RNNWrapper
+from spacy_frameworks.wrappers import PyTorchWrapper as Wrapper
+from spacy_frameworks.wrappers import torch2xp as tensor2xp
+from spacy_frameworks.wrappers import xp2torch as xp2tensor
+
+__all__ = ["RNNWrapper", "Wrapper", "tensor2xp", "xp2tensor"]
+
+ID = "pytorch"
+OTHER = "tensorflow"
+CPU = torch.device("cpu")
+LINEAR = ("weight", "bias")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+CALLS = []
+
+
+def _parameter(values):
+    return torch.nn.Parameter(torch.tensor(values))
+
+
+def linear(W, b):
+    layer = torch.nn.Linear(W.shape[1], W.shape[0])
+    layer.weight, layer.bias = _parameter(W), _parameter(b)
+    return layer
+
+
+def sequential(W1, b1, W2, b2):
+    return torch.nn.Sequential(linear(W1, b1), torch.nn.ReLU(), linear(W2, b2))
+
+
+class TwoLayer(torch.nn.Module):
+    def __init__(self, hidden, output):
+        super().__init__()
+        self.hidden, self.output = hidden, output
+
+    def forward(self, X):
+        return self.output(torch.relu(self.hidden(X)))
+
+
+def subclassed(W1, b1, W2, b2):
+    return TwoLayer(linear(W1, b1), linear(W2, b2))
+
+
+TWO_LAYER = {
+    "sequential": (sequential, ("0.weight", "0.bias", "2.weight", "2.bias")),
+    "subclassed": (subclassed, ("hidden.weight", "hidden.bias", "output.weight", "output.bias")),
+}
+
+
+def tied(W, b):
+    layer = linear(W, b)
+    return TwoLayer(layer, layer)
+
+
+TIED = ("hidden.weight", "hidden.bias")
+
+
+def frozen(W1, b1, W2, b2):
+    module = subclassed(W1, b1, W2, b2)
+    module.hidden.requires_grad_(False)
+    return module
+
+
+FROZEN = ("hidden.weight", "hidden.bias")
+
+
+class Unused(torch.nn.Module):
+    def __init__(self, layer, width):
+        super().__init__()
+        self.layer = layer
+        self.unused = torch.nn.Parameter(torch.ones(width))
+
+    def forward(self, X):
+        return self.layer(X)
+
+
+def unused(W, b):
+    return Unused(linear(W, b), 2)
+
+
+class Scalar(torch.nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(value))
+
+    def forward(self, X):
+        return X * self.scale
+
+
+def scalar(value):
+    return Scalar(value)
+
+
+def batch_norm(width):
+    return torch.nn.BatchNorm1d(width)
+
+
+def dropout(rate):
+    return torch.nn.Dropout(rate)
+
+
+class TwoInputs(torch.nn.Module):
+    def __init__(self, W1, W2):
+        super().__init__()
+        self.W1, self.W2 = _parameter(W1), _parameter(W2)
+
+    def forward(self, first, second):
+        return first @ self.W1.T + second @ self.W2.T
+
+
+def two_inputs(W1, W2):
+    return TwoInputs(W1, W2)
+
+
+class FirstOfTwo(torch.nn.Module):
+    def forward(self, first, second):
+        return first * 3.0
+
+
+def first_of_two():
+    return FirstOfTwo()
+
+
+class Nested(TwoInputs):
+    def forward(self, X):
+        return X @ self.W1.T, (X @ self.W2.T, X * 2.0)
+
+
+def nested_tuple(W1, W2):
+    return Nested(W1, W2)
+
+
+class NestedDict(TwoInputs):
+    def forward(self, X):
+        return {"first": X @ self.W1.T, "rest": (X @ self.W2.T, X * 2.0)}
+
+
+def nested_dict(W1, W2):
+    return NestedDict(W1, W2)
+
+
+class ScaledEmbedding(torch.nn.Module):
+    def __init__(self, E):
+        super().__init__()
+        self.embedding = torch.nn.Embedding.from_pretrained(torch.tensor(E), freeze=False)
+
+    def forward(self, ids, scale):
+        return self.embedding(ids) * scale
+
+
+def scaled_embedding(E):
+    return ScaledEmbedding(E)
+
+
+def recurrent(nO, nI, bidirectional=False):
+    return torch.nn.LSTM(nI, nO, bidirectional=bidirectional)
+
+
+def lazy(nO):
+    return torch.nn.Sequential(torch.nn.LazyLinear(nO), torch.nn.ReLU(), torch.nn.LazyLinear(nO))
+
+
+def builder(nO, nI):
+    return torch.nn.Sequential(torch.nn.Linear(nI, 5), torch.nn.ReLU(), torch.nn.Linear(5, nO))
+
+
+class Counting(torch.nn.Module):
+    def forward(self, X):
+        CALLS.append(X.shape)
+        return X * 2.0
+
+
+def counting():
+    return Counting()

@@ -1,0 +1,262 @@
+"""What users write in Keras and TensorFlow. Weights come in Thinc's layout, (nO, nI)."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from spacy_frameworks.wrappers import TensorFlowRNNWrapper as RNNWrapper
+from spacy_frameworks.wrappers import TensorFlowWrapper as Wrapper
+from spacy_frameworks.wrappers import tensorflow2xp as tensor2xp
+from spacy_frameworks.wrappers import xp2tensorflow as xp2tensor
+
+__all__ = ["RNNWrapper", "Wrapper", "tensor2xp", "xp2tensor"]
+
+ID = "tensorflow"
+OTHER = "mxnet"
+CPU = "/CPU:0"
+LINEAR = ("kernel", "bias")
+STATISTICS = ("moving_mean", "moving_variance")
+CALLS = []
+
+
+def linear(W, b):
+    layer = keras.layers.Dense(W.shape[0], dtype=W.dtype.name)
+    layer.build((None, W.shape[1]))
+    layer.set_weights([W.T, b])
+    return layer
+
+
+def sequential(W1, b1, W2, b2):
+    layers = [
+        keras.Input((W1.shape[1],)),
+        keras.layers.Dense(W1.shape[0], activation="relu"),
+        keras.layers.Dense(W2.shape[0]),
+    ]
+    module = keras.Sequential(layers)
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+def functional(W1, b1, W2, b2):
+    X = keras.Input((W1.shape[1],))
+    hidden = keras.layers.Dense(W1.shape[0], activation="relu")(X)
+    module = keras.Model(X, keras.layers.Dense(W2.shape[0])(hidden))
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+@keras.saving.register_keras_serializable("tests")
+class TwoLayer(keras.Model):
+    def __init__(self, hidden, output, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = keras.layers.Dense(hidden, activation="relu")
+        self.out = keras.layers.Dense(output)
+
+    def call(self, X):
+        return self.out(self.hidden(X))
+
+    def get_config(self):
+        return {"hidden": self.hidden.units, "output": self.out.units}
+
+
+def subclassed(W1, b1, W2, b2):
+    module = TwoLayer(W1.shape[0], W2.shape[0])
+    module(tf.zeros((1, W1.shape[1])))
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+def nested(W1, b1, W2, b2):
+    """A Sequential inside of a Sequential, as in transfer learning."""
+    inner = keras.Sequential(
+        [keras.Input((W1.shape[1],)), keras.layers.Dense(W1.shape[0], activation="relu")]
+    )
+    module = keras.Sequential([keras.Input((W1.shape[1],)), inner, keras.layers.Dense(W2.shape[0])])
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+class TwoLayerModule(tf.Module):
+    def __init__(self, W1, b1, W2, b2):
+        super().__init__()
+        self.W1, self.b1 = tf.Variable(W1), tf.Variable(b1)
+        self.output = [tf.Variable(W2), tf.Variable(b2)]
+
+    def __call__(self, X):
+        hidden = tf.nn.relu(tf.matmul(X, self.W1, transpose_b=True) + self.b1)
+        return tf.matmul(hidden, self.output[0], transpose_b=True) + self.output[1]
+
+
+def tf_module(W1, b1, W2, b2):
+    return TwoLayerModule(W1, b1, W2, b2)
+
+
+IN_LAYERS = ("layers.0.kernel", "layers.0.bias", "layers.1.kernel", "layers.1.bias")
+TWO_LAYER = {
+    "sequential": (sequential, IN_LAYERS),
+    "functional": (
+        functional,
+        ("layers.1.kernel", "layers.1.bias", "layers.2.kernel", "layers.2.bias"),
+    ),
+    "subclassed": (subclassed, ("hidden.kernel", "hidden.bias", "out.kernel", "out.bias")),
+    "nested": (nested, ("layers.0.layers.0.kernel", "layers.0.layers.0.bias", *IN_LAYERS[2:])),
+    "tf_module": (tf_module, ("W1", "b1", "output.0", "output.1")),
+}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Tied(keras.Model):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = self.out = keras.layers.Dense(units)
+
+    def call(self, X):
+        return self.out(tf.nn.relu(self.hidden(X)))
+
+    def get_config(self):
+        return {"units": self.hidden.units}
+
+
+def tied(W, b):
+    module = Tied(W.shape[0])
+    module(tf.zeros((1, W.shape[1])))
+    module.set_weights([W.T, b])
+    return module
+
+
+TIED = ("hidden.kernel", "hidden.bias")
+
+
+def frozen(W1, b1, W2, b2):
+    module = sequential(W1, b1, W2, b2)
+    module.layers[0].trainable = False
+    return module
+
+
+FROZEN = ("layers.0.kernel", "layers.0.bias")
+
+
+class Unused(tf.Module):
+    def __init__(self, layer, width):
+        super().__init__()
+        self.layer = layer
+        self.unused = tf.Variable(tf.ones(width))
+
+    def __call__(self, X):
+        return self.layer(X)
+
+
+class Linear(tf.Module):
+    def __init__(self, W, b):
+        super().__init__()
+        self.W, self.b = tf.Variable(W), tf.Variable(b)
+
+    def __call__(self, X):
+        return tf.matmul(X, self.W, transpose_b=True) + self.b
+
+
+def unused(W, b):
+    return Unused(Linear(W, b), 2)
+
+
+class Scalar(tf.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.scale = tf.Variable(value)
+
+    def __call__(self, X):
+        return X * self.scale
+
+
+def scalar(value):
+    return Scalar(value)
+
+
+def batch_norm(width):
+    return keras.Sequential([keras.Input((width,)), keras.layers.BatchNormalization()])
+
+
+def dropout(rate):
+    return keras.layers.Dropout(rate)
+
+
+class TwoInputs(tf.Module):
+    def __init__(self, W1, W2):
+        super().__init__()
+        self.W1, self.W2 = tf.Variable(W1), tf.Variable(W2)
+
+    def __call__(self, first, second):
+        return tf.matmul(first, self.W1, transpose_b=True) + tf.matmul(
+            second, self.W2, transpose_b=True
+        )
+
+
+def two_inputs(W1, W2):
+    return TwoInputs(W1, W2)
+
+
+class FirstOfTwo(tf.Module):
+    def __call__(self, first, second):
+        return first * 3.0
+
+
+def first_of_two():
+    return FirstOfTwo()
+
+
+class Nested(TwoInputs):
+    def __call__(self, X):
+        first, second = (tf.matmul(X, W, transpose_b=True) for W in (self.W1, self.W2))
+        return first, (second, X * 2.0)
+
+
+def nested_tuple(W1, W2):
+    return Nested(W1, W2)
+
+
+class NestedDict(Nested):
+    def __call__(self, X):
+        first, rest = super().__call__(X)
+        return {"first": first, "rest": rest}
+
+
+def nested_dict(W1, W2):
+    return NestedDict(W1, W2)
+
+
+class ScaledEmbedding(tf.Module):
+    def __init__(self, E):
+        super().__init__()
+        self.E = tf.Variable(E)
+
+    def __call__(self, ids, scale):
+        return tf.gather(self.E, ids) * scale
+
+
+def scaled_embedding(E):
+    return ScaledEmbedding(E)
+
+
+def recurrent(nO, nI, bidirectional=False):
+    layer = keras.layers.LSTM(nO, return_sequences=True)
+    return keras.layers.Bidirectional(layer) if bidirectional else layer
+
+
+def lazy(nO):
+    return keras.Sequential([keras.layers.Dense(nO, activation="relu"), keras.layers.Dense(nO)])
+
+
+def builder(nO, nI):
+    return keras.Sequential(
+        [keras.Input((nI,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(nO)]
+    )
+
+
+class Counting(tf.Module):
+    def __call__(self, X):
+        CALLS.append(X.shape)
+        return X * 2.0
+
+
+def counting():
+    return Counting()
