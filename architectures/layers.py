@@ -29,13 +29,13 @@ def embedding(
 
 
 def any_batch(tok2vec: Tok2Vec) -> Tok2Vec:
-    """Vectors per token, also of batches without a single token, which spaCy's embeddings refuse."""
+    """Vectors per token, also for a batch without any, which spaCy's embeddings refuse."""
     return Model("any_batch", _forward_any_batch, init=_init_any_batch, layers=[tok2vec], dims=_NO)
 
 
 def mean_per_doc(tok2vec: Tok2Vec) -> Model[List[Doc], Floats2d]:
     """The mean of each doc's vectors; zeros for a doc without tokens."""
-    pooled = chain(tok2vec, cast(Any, list2ragged()), reduce_mean())
+    pooled: Model = chain(cast(Model, tok2vec), cast(Model, list2ragged()), reduce_mean())
     return Model("mean_per_doc", _forward_mean, init=_init_any_batch, layers=[pooled], dims=_NO)
 
 

@@ -1,4 +1,4 @@
-"""Parametrization of tests over the frameworks; conftest.py skips those that a run does not test."""
+"""Parametrization over the frameworks; conftest.py skips those that a run does not test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one list of frameworks. `setup.py` runs this file by itself: keep it free of other imports."""
+"""The one list of frameworks. `setup.py` runs this file alone: it must import nothing of ours."""
 
 from __future__ import annotations
 

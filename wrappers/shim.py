@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
 
 from thinc.api import Optimizer, get_array_module
 from thinc.shims import Shim
@@ -207,7 +207,7 @@ class FrameworkShim(Shim):
             value_1d = xp.atleast_1d(value).astype("float32", copy=False)
             gradient_1d = xp.atleast_1d(gradient).astype("float32", copy=False)
             updated, _ = optimizer(self.key(name), value_1d, gradient_1d)
-            self.set_value(handle, updated.reshape(value.shape))
+            self.set_value(handle, cast(FloatsXd, updated.reshape(value.shape)))
             self.set_gradient(handle, None)
 
     def key(self, name: str) -> Tuple[int, str]:
@@ -224,7 +224,8 @@ class FrameworkShim(Shim):
                 if self.key(name) in params:
                     value = self.get_value(handle)
                     backup.append((handle, value.copy()))
-                    self.set_value(handle, params[self.key(name)].reshape(value.shape))
+                    averages = params[self.key(name)].reshape(value.shape)
+                    self.set_value(handle, cast(FloatsXd, averages))
         try:
             yield
         finally:

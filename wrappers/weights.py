@@ -23,7 +23,7 @@ def checksum(tensors: Mapping[str, numpy.ndarray]) -> str:
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(memoryview(array).cast("B") if array.size else b"")
+        digest.update(array.reshape(-1).view("uint8").data if array.size else b"")
     return digest.hexdigest()
 
 
@@ -75,7 +75,7 @@ def check_names(expected: Mapping[str, Spec], came: Mapping[str, Spec]) -> None:
     unknown = [name for name in came if name not in expected]
     if missing or unknown:
         raise ValueError(
-            f"The file is of another architecture. Parameters missing from it: {missing or 'none'}; "
+            f"The file is of another architecture. Missing from it: {missing or 'none'}; "
             f"parameters that this model does not have: {unknown or 'none'}. "
             "Build the model with the settings that it was saved with."
         )

@@ -100,7 +100,7 @@ def _build(model: Model, X: Any, Y: Any) -> None:
     if unset:
         raise ValueError(
             f"Cannot build the module of '{model.name}' yet: {' and '.join(unset)} unset. Call "
-            "initialize() with samples of the input and the output, or give the dims to the wrapper."
+            "initialize() with samples of input and output, or give the dims to the wrapper."
         )
     get_shim(model).build(model.get_dim("nO"), model.get_dim("nI"))
 

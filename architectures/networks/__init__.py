@@ -51,7 +51,7 @@ def build_network(
         model.init = init
         model.attrs["dropout_rate"] = dropout
     model.attrs["network"] = network.describe()
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:

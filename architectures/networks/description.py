@@ -13,7 +13,7 @@ from thinc.types import FloatsXd
 
 def ones_init(ops: Ops, shape: Tuple[int, ...]) -> FloatsXd:
     """What Thinc's LayerNorm starts its scale with."""
-    return ops.xp.ones(shape, dtype="f")  # type: ignore[no-any-return]
+    return ops.xp.ones(shape, dtype="f")
 
 
 class Parameter(NamedTuple):

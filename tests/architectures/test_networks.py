@@ -182,7 +182,7 @@ def test_weights_of_another_architecture_are_refused(framework):
     data_ = build(framework, FeedForward(7)).to_bytes()
     model = build(framework, FeedForward(7, normalize=True))
     before = model.to_bytes()
-    with pytest.raises(ValueError, match="another architecture: expected .*normalize"):
+    with pytest.raises(ValueError, match=r"another architecture: expected .*normalize"):
         model.from_bytes(data_)
     assert (
         model.shims[0].to_bytes()

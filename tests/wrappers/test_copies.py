@@ -25,11 +25,11 @@ def assert_independent(model, twin):
     X = normal(5, 4, seed=70)
     before = model.predict(X)
     assert_array_equal(twin.predict(X), before)
-    train(twin, SGD(0.1))
+    train(twin, SGD(0.1), steps=2)
     assert_array_equal(model.predict(X), before)
     assert numpy.abs(twin.predict(X) - before).max() > 1e-3
     trained = twin.predict(X)
-    train(model, SGD(0.2))
+    train(model, SGD(0.2), steps=2)
     assert_array_equal(twin.predict(X), trained)
 
 
@@ -129,7 +129,7 @@ def test_a_copy_can_be_made_while_a_pass_is_open(fw, copied):
 def test_frozen_parameters_are_frozen_in_copies(fw, copied):
     twin = copied(fw.Wrapper(fw.frozen(*weights())))
     before = values(twin)
-    train(twin, SGD(0.1))
+    train(twin, SGD(0.1), steps=2)
     for name, value in values(twin).items():
         assert numpy.array_equal(value, before[name]) == (name in fw.FROZEN)
 

@@ -118,9 +118,8 @@ class PyTorchShim(FrameworkShim):
                 torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
                 self._unscale(d_inputs)
                 for parameter, gradient in before:
-                    parameter.grad = (
-                        gradient if parameter.grad is None else gradient + parameter.grad
-                    )
+                    added = 0 if parameter.grad is None else parameter.grad
+                    parameter.grad = gradient + added
             return convert_recursive(is_tensor, _input_gradient, inputs)
 
         return outputs, backprop

@@ -59,5 +59,5 @@ def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     if on_gpu and not isinstance(ops, NumpyOps):
         return cupy.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
     # Of a scalar, numpy() makes a NumPy scalar.
-    array = numpy.asarray(tensor.numpy())
+    array: Any = numpy.asarray(tensor.numpy())
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)

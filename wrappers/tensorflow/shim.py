@@ -29,6 +29,8 @@ class TensorFlowShim(FrameworkShim):
     ):
         self._gradients: Dict[str, tf.Tensor] = {}
         super().__init__(model, config, optimizer, device)
+        if self.is_built and self.is_materialized():
+            self._input_spec = _built_for(self._model)
 
     def __str__(self) -> str:
         lines: List[str] = []
@@ -185,9 +187,10 @@ class TensorFlowShim(FrameworkShim):
         return {"recipe": self._recipe(self._model), "bytes": self.to_bytes()}
 
     def restore(self, state: Any) -> Any:
-        self._input_spec = None
+        spec, self._input_spec = self._input_spec, None
         self._model = self.adopt(_remake(state["recipe"], self.dims))
         self.from_bytes(state["bytes"])
+        self._input_spec = spec
         return self._model
 
     def _own_state(self) -> Dict[str, Any]:
@@ -200,19 +203,12 @@ class TensorFlowShim(FrameworkShim):
             copied = _remake(self._recipe(module), self.dims)
             originals = _named_variables(module)
             if len(_named_variables(copied)) < len(originals):
-                self._create_like(copied, module)
+                inputs = convert_recursive(is_xp_array, self.from_xp, zeros(self._input_spec))
+                copied(*inputs.args, training=False, **inputs.kwargs)
             copies = _named_variables(copied)
             for name, variable in originals.items():
                 _tf_variable(copies[name]).assign(_tf_variable(variable))
         return copied
-
-    def _create_like(self, copied: Any, module: Any) -> None:
-        """Create the parameters of a Keras model that was not called yet."""
-        if self._input_spec is not None:
-            inputs = convert_recursive(is_xp_array, self.from_xp, zeros(self._input_spec))
-            copied(*inputs.args, training=False, **inputs.kwargs)
-        else:
-            copied.build_from_config(module.get_build_config())
 
     def _recipe(self, module: Any) -> Tuple[Any, ...]:
         """What a module can be made from again. TensorFlow's variables cannot be copied along
@@ -245,10 +241,35 @@ def _remake(recipe: Tuple[Any, ...], dims: Mapping[str, Any]) -> Any:
         return copy.deepcopy(maker)
 
 
+def _built_for(layer: keras.Layer) -> Any:
+    """What a layer was called with before it came here, as `describe` writes it."""
+    config = layer.get_build_config() or {}
+    shape, shapes = config.get("input_shape"), config.get("shapes_dict", {})
+    if not shape and not shapes:
+        return None
+    args = [_inputs_of_shape(shape)] if shape else []
+    kwargs = {name.removesuffix("_shape"): _inputs_of_shape(x) for name, x in shapes.items()}
+    return {"args": {"list": args}, "kwargs": {"dict": kwargs}}
+
+
+def _inputs_of_shape(shape: Any) -> Any:
+    if isinstance(shape, Mapping):
+        return {"dict": {name: _inputs_of_shape(inner) for name, inner in shape.items()}}
+    elif shape and not isinstance(shape[0], (int, type(None))):
+        return {"list": [_inputs_of_shape(inner) for inner in shape]}
+    else:
+        return {"shape": [dim or 1 for dim in shape], "dtype": "float32"}
+
+
 # Names. Keras counts its own up through the process (dense, dense_1), so we go by attributes.
 
 # What Keras keeps in every layer and model for itself.
 _KERAS_ATTRIBUTES = {*vars(keras.Layer()), *vars(keras.Model()), *vars(keras.Sequential())}
+
+
+# The class of models made from inputs and outputs, for which Keras has no public name.
+_INPUT = keras.Input((1,), name="input")
+_Functional = type(keras.Model(_INPUT, _INPUT, name="model"))
 
 
 def _children(node: Any) -> Iterator[Tuple[str, Any]]:
@@ -257,10 +278,8 @@ def _children(node: Any) -> Iterator[Tuple[str, Any]]:
     elif isinstance(node, Mapping):
         yield from ((str(key), child) for key, child in node.items())
     elif isinstance(node, (keras.Layer, tf.Module)):
-        if isinstance(node, keras.Model) and getattr(node, "_layers", None):
-            # Of a Sequential or functional model; a subclass has its layers in attributes.
-            if isinstance(node, (keras.Sequential, keras.src.models.functional.Functional)):
-                yield "layers", node.layers
+        if isinstance(node, (keras.Sequential, _Functional)):
+            yield "layers", node.layers
         for name, child in vars(node).items():
             if name not in _KERAS_ATTRIBUTES and not name.startswith("_self_"):
                 yield name.lstrip("_"), child

@@ -112,7 +112,7 @@ def keras_subclass(
         constructor = keras_class.__init__  # type: ignore[misc]
 
         # Not functools.wraps: Keras reads signatures, and stumbles over one that is not its own.
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             constructor(self, *args, **kwargs)
             try:
                 srsly.json_dumps([args, kwargs])
