@@ -275,20 +275,31 @@ class FrameworkShim(Shim):
                 )
             self.dims = header["dims"]
             return self
-        before = (self._model, self.dims, self._input_spec)
+        before, spare = (self._model, self.dims, self._input_spec), None
         try:
             if not self.is_built:
                 self.build(header["dims"]["nO"], header["dims"]["nI"])
             if header["inputs"] is not None and not self._is_complete():
+                spare = self._spare()
                 inputs = convert_recursive(is_xp_array, self.from_xp, zeros(header["inputs"]))
                 self.materialize(inputs)
             self._from_tensors(tensors, header["dtypes"], header["complete"])
         except Exception:
             self._model, self.dims, self._input_spec = before
+            if self.is_built and spare is not None:
+                self._model = self.adopt(spare)
             raise
         self.cfg = header["config"]
         self.dims = header["dims"]
+        self._input_spec = header["inputs"]
         return self
+
+    def _spare(self) -> Any:
+        """A copy from before the first call, which cannot be undone; None if there can be none."""
+        try:
+            return self.clone()
+        except Exception:
+            return None
 
     def _is_complete(self) -> bool:
         # A module that cannot tell has been called if its inputs are recorded.

@@ -17,9 +17,9 @@ KEY = "spacy-frameworks"
 Spec = Tuple[Tuple[int, ...], str]
 
 
-def checksum(tensors: Mapping[str, numpy.ndarray]) -> str:
-    """SHA-256 over names, dtypes, shapes and contents, in the order of the names."""
-    digest = hashlib.sha256()
+def checksum(tensors: Mapping[str, numpy.ndarray], header: Mapping[str, Any]) -> str:
+    """SHA-256 over the header, then names, dtypes, shapes and contents in the order of names."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
@@ -37,7 +37,8 @@ def pack(tensors: Mapping[str, Any], header: Dict[str, Any]) -> bytes:
         name: numpy.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         for name, array in tensors.items()
     }
-    header = {**header, "format": FORMAT, "checksum": checksum(arrays)}
+    header = {**header, "format": FORMAT}
+    header["checksum"] = checksum(arrays, header)
     return save(arrays, metadata={KEY: json.dumps(header, sort_keys=True)})
 
 
@@ -49,21 +50,23 @@ def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
     try:
         size = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        came, is_later = header.pop("checksum"), header["format"] > FORMAT
+        # Nothing but the header is known of a later format.
+        tensors = {} if is_later else load(data)
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             "Expected the bytes of a wrapped model of spacy-frameworks, but these are damaged or "
             f"were written by something else ({type(error).__name__}: {error}). "
             "Save the model again with to_bytes() or to_disk()."
         ) from None
-    if header["format"] > FORMAT:
+    if is_later:
         raise ValueError(
             f"Expected format {FORMAT} or earlier, but the file has format {header['format']}. "
             "Load it with a newer version of spacy-frameworks."
         )
-    if checksum(tensors) != header["checksum"]:
+    if checksum(tensors, header) != came:
         raise ValueError(
-            "The checksum in the file is not that of its weights: the file is damaged. "
+            "The checksum in the file is not that of its contents: the file is damaged. "
             "Copy or save it again."
         )
     return tensors, header

@@ -1,0 +1,339 @@
+import json
+import pickle
+import struct
+
+import numpy
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.testing import assert_array_equal
+from thinc.api import SGD, Adam, Linear, Relu, chain
+
+from spacy_frameworks.wrappers.weights import KEY, pack, unpack
+
+from .helpers import assert_close, normal, train, values, weights
+
+DTYPES = [*(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "b1", "f2", "f4", "f8"]
+SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(
+            lambda name: name != "__metadata__"
+        ),
+        st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, SHAPES)),
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_arrays_of_any_dtype_shape_and_layout_come_back(tensors, as_view):
+    handed = {
+        name: array.T.astype(array.dtype.newbyteorder(">")) if as_view else array
+        for name, array in tensors.items()
+    }
+    unpacked, header = unpack(pack(handed, {"dims": {"nO": 3}}))
+    assert header["dims"] == {"nO": 3}
+    assert unpacked.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert unpacked[name].dtype == array.dtype
+        assert_array_equal(unpacked[name], array.T if as_view else array)
+
+
+def test_every_flipped_bit_is_noticed():
+    data = pack({"W": normal(2, 2), "b": normal(2)}, {"dims": {"nO": 2, "nI": 2}, "config": {}})
+    for position in range(len(data)):
+        for bit in (0, 3, 7):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(ValueError, match="damaged|format 9"):
+                unpack(bytes(damaged))
+
+
+def test_every_truncation_is_noticed():
+    data = pack({"W": normal(2, 2)}, {"dims": {}})
+    for length in range(len(data)):
+        with pytest.raises(ValueError, match="damaged"):
+            unpack(data[:length])
+
+
+def test_bytes_are_safetensors_with_the_header_in_its_metadata(two_layer, tmp_path):
+    fw, build, names = two_layer
+    model = fw.Wrapper(build(*weights()), config={"network": "mine"})
+    model.initialize(normal(2, 4))
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(model.shims[0].to_bytes())
+    with safetensors.safe_open(path, "numpy") as file:
+        assert set(file.keys()) == set(names)
+        for name, expected in values(model).items():
+            assert_array_equal(file.get_tensor(name), expected)
+        header = json.loads(file.metadata()[KEY])
+    assert header["framework"] == fw.ID
+    assert header["dims"] == {"nO": 3, "nI": 4}
+    assert header["config"] == {"network": "mine"}
+    assert header["format"] == 1
+
+
+def fresh(seed):
+    return [array * 0 + seed for array in weights()]
+
+
+def test_loading_brings_predictions_and_bytes_back(two_layer):
+    fw, build, _ = two_layer
+    model, other = (fw.Wrapper(build(*params)) for params in (weights(), fresh(0.5)))
+    X = normal(5, 4)
+    train(model, SGD(0.1), steps=2)
+    data = model.to_bytes()
+    assert numpy.abs(other.predict(X) - model.predict(X)).max() > 1e-2
+    for _ in range(2):
+        other.from_bytes(data)
+        assert_array_equal(other.predict(X), model.predict(X))
+        assert other.to_bytes() == data
+    train(other, SGD(0.1), steps=1)
+    assert other.to_bytes() != data
+
+
+def test_models_may_never_have_been_called(two_layer):
+    fw, build, _ = two_layer
+    params, X = weights(), normal(5, 4)
+    model, other = fw.Wrapper(build(*params)), fw.Wrapper(build(*fresh(0.5)))
+    other.from_bytes(model.to_bytes())
+    assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_lazy_modules_load_before_their_first_call(fw, tmp_path):
+    model, X = fw.Wrapper(fw.lazy(3)), normal(5, 4)
+    Y = model.predict(X)
+    model.to_disk(tmp_path / "model")
+    for other in (fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.lazy(3))):
+        other.from_disk(tmp_path / "model")
+        assert other.to_bytes() == model.to_bytes()
+        assert_array_equal(other.predict(X), Y)
+
+
+def test_lazy_modules_may_be_saved_before_their_first_call(fw):
+    model, other = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.lazy(3))
+    other.from_bytes(model.to_bytes())
+    assert other.predict(normal(2, 5)).shape == (2, 3)
+
+
+def test_builders_are_built_from_bytes(fw):
+    model, X = fw.Wrapper(fw.builder), normal(5, 4)
+    model.initialize(X, normal(5, 3))
+    other = fw.Wrapper(fw.builder).from_bytes(model.to_bytes())
+    assert (other.get_dim("nO"), other.get_dim("nI")) == (3, 4)
+    assert_array_equal(other.predict(X), model.predict(X))
+    assert other.to_bytes() == model.to_bytes()
+
+
+def test_a_builder_may_be_saved_before_it_is_built(fw):
+    other = fw.Wrapper(fw.builder).from_bytes(fw.Wrapper(fw.builder).to_bytes())
+    other.initialize(normal(2, 6), normal(2, 2))
+    assert other.predict(normal(3, 6)).shape == (3, 2)
+
+
+def test_weights_saved_before_initialization_do_not_replace_some(fw):
+    with pytest.raises(ValueError, match="before the model was initialized"):
+        fw.Wrapper(fw.linear(normal(3, 4), normal(3))).shims[0].from_bytes(
+            fw.Wrapper(fw.builder).shims[0].to_bytes()
+        )
+
+
+@pytest.mark.parametrize("make", ["batch_norm", "tied", "frozen", "unused", "scalar", "recurrent"])
+def test_parameters_of_all_kinds_come_back(fw, make):
+    def build(seed):
+        params = [array + numpy.float32(seed) for array in weights(nO=4, nI=4, nH=4)]
+        if make == "recurrent":
+            return fw.RNNWrapper(fw.recurrent(4, 4))
+        arguments = {"batch_norm": [4], "scalar": [1.5 + seed], "frozen": params}
+        return fw.Wrapper(getattr(fw, make)(*arguments.get(make, params[:2])))
+
+    model, other = build(0.0), build(1.0)
+    if make != "recurrent":
+        train(model, SGD(0.1), steps=1)
+    else:
+        from thinc.api import with_padded
+
+        with_padded(model).predict([normal(3, 4)])
+    other.from_bytes(model.to_bytes())
+    assert other.to_bytes() == model.to_bytes()
+    for name, value in values(model).items():
+        assert_array_equal(values(other)[name], value)
+
+
+def test_training_goes_on_as_if_nothing_had_been_loaded(fw):
+    straight, loaded = (fw.Wrapper(fw.sequential(*weights())) for _ in range(2))
+    train(straight, SGD(0.1))
+    train(loaded, SGD(0.1))
+    loaded.from_bytes(loaded.to_bytes())
+    train(straight, SGD(0.1), seed=20)
+    train(loaded, SGD(0.1), seed=20)
+    assert loaded.to_bytes() == straight.to_bytes()
+
+
+def test_an_optimizer_goes_on_like_with_native_layers(fw):
+    params, X = weights(), normal(5, 4)
+    native = chain(Relu(5, 4), Linear(3, 5))
+    for layer, W, b in zip(native.layers, params[::2], params[1::2]):
+        layer.set_param("W", W.copy())
+        layer.set_param("b", b.copy())
+    ours = fw.Wrapper(fw.sequential(*params))
+    for model in (ours, native):
+        optimizer = Adam(0.01, use_averages=True)
+        train(model, optimizer)
+        model.from_bytes(model.to_bytes())
+        train(model, optimizer, seed=20)
+        with model.use_params(optimizer.averages):
+            model.attrs["averaged"] = model.predict(X)
+    assert_close(ours.predict(X), native.predict(X))
+    assert_close(ours.attrs["averaged"], native.attrs["averaged"])
+
+
+NEW_PROCESS = """
+import sys, numpy
+from thinc.api import SGD
+from tests.wrappers.helpers import fresh, normal, train, weights
+from tests.wrappers.modules import {fw} as fw
+
+folder = sys.argv[1]
+X, zeros = normal(5, 4), [array * 0 for array in weights()]
+for make, _ in fw.TWO_LAYER.values():
+    fw.Wrapper(make(*zeros)).predict(X)
+fw.Wrapper(fw.lazy(7)).predict(X)
+loaded = {{kind: fw.Wrapper(make(*zeros)) for kind, (make, _) in fw.TWO_LAYER.items()}}
+loaded["lazy"], loaded["builder"] = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.builder)
+for kind, model in loaded.items():
+    model.from_disk(f"{{folder}}/{{kind}}")
+    numpy.save(f"{{folder}}/{{kind}}.before.npy", model.predict(X))
+    train(model, SGD(0.1), steps=2)
+    numpy.save(f"{{folder}}/{{kind}}.after.npy", model.predict(X))
+"""
+
+
+def test_a_new_process_predicts_and_trains_the_same(fw, tmp_path, run_python):
+    X = normal(5, 4)
+    models = {kind: fw.Wrapper(make(*weights())) for kind, (make, _) in fw.TWO_LAYER.items()}
+    models["lazy"], models["builder"] = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.builder)
+    for kind, model in models.items():
+        model.initialize(X, normal(5, 3))
+        model.to_disk(tmp_path / kind)
+    run_python(NEW_PROCESS.format(fw=fw.ID).replace("fresh, ", ""), tmp_path)
+    for kind, model in models.items():
+        assert_array_equal(numpy.load(tmp_path / f"{kind}.before.npy"), model.predict(X))
+        train(model, SGD(0.1), steps=2)
+        assert_array_equal(numpy.load(tmp_path / f"{kind}.after.npy"), model.predict(X))
+
+
+# Bad bytes
+
+
+def rewritten(data, change):
+    """The same file with its tensors or header changed, and a checksum that is right."""
+    tensors, header = unpack(data)
+    dtypes = header["dtypes"]
+    change(tensors, header)
+    header["dtypes"] = {name: dtypes.get(name, array.dtype.name) for name, array in tensors.items()}
+    return pack(tensors, header)
+
+
+def _drop_one(tensors, header):
+    tensors.pop(sorted(tensors)[0])
+
+
+def _add_one(tensors, header):
+    tensors["surplus"] = normal(2)
+
+
+def _reshape_one(tensors, header):
+    name = sorted(tensors)[1]
+    tensors[name] = numpy.zeros((9, 8), "float32")
+
+
+def _other_dtype(tensors, header):
+    name = sorted(tensors)[1]
+    tensors[name] = tensors[name].astype("float64")
+    header["dtypes"].pop(name)
+
+
+def _other_framework(tensors, header):
+    header["framework"] = "jax"
+
+
+def _other_network(tensors, header):
+    header["config"] = {"network": "theirs"}
+
+
+def _later_format(data):
+    size = struct.unpack("<Q", data[:8])[0]
+    outer = json.loads(data[8 : 8 + size])
+    header = json.loads(outer["__metadata__"][KEY])
+    outer["__metadata__"][KEY] = json.dumps({**header, "format": 2})
+    changed = json.dumps(outer).encode()
+    return struct.pack("<Q", len(changed)) + changed + data[8 + size :]
+
+
+BAD = {
+    "missing": (_drop_one, [r"Missing from it: \['{0}'\]"]),
+    "unknown": (_add_one, [r"does not have: \['surplus'\]"]),
+    "shape": (_reshape_one, ["'{1}'", r"expected shape \(", r"has shape \(9, 8\)"]),
+    "dtype": (_other_dtype, ["'{1}'", "dtype float32", "dtype float64"]),
+    "framework": (_other_framework, ["Expected weights of", "jax"]),
+    "network": (_other_network, ["expected mine", "holds theirs"]),
+}
+
+
+def assert_refused(model, data, patterns):
+    before = model.to_bytes()
+    shim = model.shims[0]
+    with pytest.raises(ValueError, match="") as error:
+        shim.from_bytes(data)
+    for pattern in patterns:
+        assert error.match(pattern)
+    assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_bad_bytes_are_refused_and_change_nothing(fw, change):
+    names = sorted(fw.TWO_LAYER["sequential"][1])
+    model = fw.Wrapper(fw.sequential(*fresh(0.5)), config={"network": "mine"})
+    good = fw.Wrapper(fw.sequential(*weights()), config={"network": "mine"}).shims[0].to_bytes()
+    change, patterns = BAD[change]
+    X = normal(3, 4)
+    Y = model.predict(X)
+    assert_refused(model, rewritten(good, change), [p.format(*names) for p in patterns])
+    assert_array_equal(model.predict(X), Y)
+
+
+def test_damaged_and_foreign_files_are_refused_and_change_nothing(fw):
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    good = model.shims[0].to_bytes()
+    assert_refused(model, good[:-1], ["damaged"])
+    assert_refused(model, b"", ["damaged"])
+    assert_refused(model, good[:-1] + bytes([good[-1] ^ 1]), ["checksum", "damaged"])
+    assert_refused(model, pickle.dumps({"W": 1}), ["written by something else"])
+    foreign = safetensors.numpy.save({"W": normal(2)})
+    assert_refused(model, foreign, ["written by something else"])
+    assert_refused(model, _later_format(good), ["format 1 or earlier", "format 2", "newer version"])
+
+
+def test_bad_bytes_leave_a_lazy_module_free(fw):
+    trained, model = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.lazy(3))
+    trained.predict(normal(2, 6))
+    assert_refused(model, rewritten(trained.shims[0].to_bytes(), _other_dtype), ["float64"])
+    assert model.predict(normal(2, 4)).shape == (2, 3)
+
+
+def test_bad_bytes_leave_a_builder_waiting(fw):
+    trained, model = fw.Wrapper(fw.builder, nO=3, nI=6), fw.Wrapper(fw.builder)
+    trained.initialize()
+    assert_refused(model, rewritten(trained.shims[0].to_bytes(), _drop_one), ["Missing from it"])
+    model.initialize(normal(2, 4), normal(2, 5))
+    assert model.predict(normal(2, 4)).shape == (2, 5)
+
+
+def test_weights_of_another_width_are_refused(fw):
+    one, other = (fw.Wrapper(fw.linear(normal(n, 4), normal(n))) for n in (3, 5))
+    assert_refused(one, other.shims[0].to_bytes(), ["expected shape", "5"])
