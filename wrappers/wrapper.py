@@ -43,6 +43,25 @@ def wrap(
     )
 
 
+def wrap_rnn(
+    wrapper: Callable[..., Model],
+    padded_rnn: Callable[[Any], Any],
+    module: Any,
+    convert_inputs: Optional[Callable],
+    convert_outputs: Optional[Callable],
+) -> Model[Padded, Padded]:
+    """Make the Thinc model for a recurrent module, by the framework's wrapper and PaddedRNN.
+
+    Who brings both converters has the module called with what they return.
+    """
+    by_caller = convert_inputs is not None and convert_outputs is not None
+    return wrapper(
+        module if by_caller else padded_rnn(module),
+        convert_inputs or convert_rnn_inputs,
+        convert_outputs or convert_rnn_outputs,
+    )
+
+
 def get_shim(model: Model) -> FrameworkShim:
     """The shim of a wrapper."""
     return cast(FrameworkShim, model.shims[0])

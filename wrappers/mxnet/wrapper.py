@@ -8,7 +8,7 @@ from thinc.api import Model
 from thinc.types import Padded
 
 from ..framework import require
-from ..wrapper import convert_rnn_inputs, convert_rnn_outputs, wrap
+from ..wrapper import wrap, wrap_rnn
 
 
 def MXNetWrapper(
@@ -69,9 +69,4 @@ def MXNetRNNWrapper(
     require("mxnet")
     from .rnn import PaddedRNN
 
-    by_caller = convert_inputs is not None and convert_outputs is not None
-    return MXNetWrapper(
-        mxnet_model if by_caller else PaddedRNN(mxnet_model),
-        convert_inputs or convert_rnn_inputs,
-        convert_outputs or convert_rnn_outputs,
-    )
+    return wrap_rnn(MXNetWrapper, PaddedRNN, mxnet_model, convert_inputs, convert_outputs)

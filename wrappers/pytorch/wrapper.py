@@ -8,7 +8,7 @@ from thinc.api import Model
 from thinc.types import Padded
 
 from ..framework import require
-from ..wrapper import convert_rnn_inputs, convert_rnn_outputs, wrap
+from ..wrapper import wrap, wrap_rnn
 
 
 def PyTorchWrapper(
@@ -88,9 +88,4 @@ def PyTorchRNNWrapper(
     require("pytorch")
     from .rnn import PaddedRNN
 
-    by_caller = convert_inputs is not None and convert_outputs is not None
-    return PyTorchWrapper(
-        pytorch_model if by_caller else PaddedRNN(pytorch_model),
-        convert_inputs or convert_rnn_inputs,
-        convert_outputs or convert_rnn_outputs,
-    )
+    return wrap_rnn(PyTorchWrapper, PaddedRNN, pytorch_model, convert_inputs, convert_outputs)

@@ -10,7 +10,7 @@ from thinc.types import ArgsKwargs, Padded
 from thinc.util import partial
 
 from ..framework import require
-from ..wrapper import convert_rnn_inputs, convert_rnn_outputs, outputs_alone, wrap
+from ..wrapper import convert_rnn_outputs, outputs_alone, wrap, wrap_rnn
 
 ClassT = TypeVar("ClassT", bound=type)
 
@@ -80,12 +80,7 @@ def TensorFlowRNNWrapper(
     require("tensorflow")
     from .rnn import PaddedRNN
 
-    by_caller = convert_inputs is not None and convert_outputs is not None
-    return TensorFlowWrapper(
-        tensorflow_model if by_caller else PaddedRNN(tensorflow_model),
-        convert_inputs or convert_rnn_inputs,
-        convert_outputs or convert_rnn_outputs,
-    )
+    return wrap_rnn(TensorFlowWrapper, PaddedRNN, tensorflow_model, convert_inputs, convert_outputs)
 
 
 def keras_subclass(

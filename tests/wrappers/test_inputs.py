@@ -1,0 +1,277 @@
+import numpy
+import pytest
+from numpy.testing import assert_array_equal
+from thinc.api import Linear, NumpyOps, chain, with_array
+from thinc.types import ArgsKwargs
+
+from .helpers import assert_close, gradients_of, normal, two_layer_gradients, weights
+
+W1, W2 = normal(3, 4, seed=1), normal(3, 2, seed=2)
+FIRST, SECOND, DY = normal(5, 4, seed=3), normal(5, 2, seed=4), normal(5, 3, seed=5)
+EXPECTED = FIRST.astype("float64") @ W1.T + SECOND.astype("float64") @ W2.T
+
+NESTS = {
+    "tuple": (FIRST, SECOND),
+    "list": [FIRST, SECOND],
+    "dict": {"first": FIRST, "second": SECOND},
+    "dict in another order": {"second": SECOND, "first": FIRST},
+    "ArgsKwargs": ArgsKwargs(args=(FIRST,), kwargs={"second": SECOND}),
+    "ArgsKwargs of args": ArgsKwargs(args=(FIRST, SECOND), kwargs={}),
+}
+
+
+def both(nest):
+    """The parts that belong to the first and the second input."""
+    if isinstance(nest, ArgsKwargs):
+        parts = [*nest.args, *nest.kwargs.values()]
+    elif isinstance(nest, dict):
+        parts = [nest["first"], nest["second"]]
+    else:
+        parts = list(nest)
+    assert len(parts) == 2
+    return parts
+
+
+@pytest.mark.parametrize("nest", NESTS)
+def test_several_inputs(fw, nest):
+    model, X = fw.Wrapper(fw.two_inputs(W1, W2)), NESTS[nest]
+    assert_close(model.predict(X), EXPECTED)
+    Y, backprop = model.begin_update(X)
+    assert_close(Y, EXPECTED)
+    first, second = both(backprop(DY))
+    assert_close(first, DY.astype("float64") @ W1)
+    assert_close(second, DY.astype("float64") @ W2)
+    dW1, dW2 = gradients_of(model, ("W1", "W2"))
+    assert_close(dW1, DY.T.astype("float64") @ FIRST)
+    assert_close(dW2, DY.T.astype("float64") @ SECOND)
+
+
+def test_gradients_come_in_the_nest_of_the_input(fw):
+    model = fw.Wrapper(fw.two_inputs(W1, W2))
+    for nest, kind in (("tuple", tuple), ("dict", dict), ("ArgsKwargs", ArgsKwargs)):
+        dX = model.begin_update(NESTS[nest])[1](DY)
+        assert isinstance(dX, kind)
+
+
+def test_one_model_takes_its_inputs_in_one_way_after_another(fw):
+    model = fw.Wrapper(fw.two_inputs(W1, W2))
+    backprops = [model.begin_update(X)[1] for X in NESTS.values()]
+    for X, backprop in zip(NESTS.values(), backprops):
+        assert_close(model.predict(X), EXPECTED)
+        assert_close(both(backprop(DY))[1], DY.astype("float64") @ W2)
+
+
+def test_same_array_for_two_inputs(fw):
+    W = normal(3, 4, seed=7)
+    model = fw.Wrapper(fw.two_inputs(W1, W))
+    Y, backprop = model.begin_update((FIRST, FIRST))
+    assert_close(Y, FIRST.astype("float64") @ (W1 + W).T)
+    first, second = backprop(DY)
+    assert_close(first, DY.astype("float64") @ W1)
+    assert_close(second, DY.astype("float64") @ W)
+
+
+def test_unknown_keywords_are_refused(fw):
+    model = fw.Wrapper(fw.two_inputs(W1, W2))
+    with pytest.raises((TypeError, ValueError), match="third"):
+        model.predict({"first": FIRST, "third": SECOND})
+
+
+def test_unused_float_inputs_get_zeros(fw):
+    model = fw.Wrapper(fw.first_of_two())
+    Y, backprop = model.begin_update((FIRST, SECOND))
+    first, second = backprop(Y)
+    assert_close(first, Y * 3.0)
+    assert_array_equal(second, numpy.zeros_like(SECOND))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint64"])
+def test_integer_inputs_get_no_gradient(fw, dtype):
+    E, scale, dY = normal(7, 3), normal(5, 3, seed=1), normal(5, 3, seed=2)
+    ids = numpy.array([1, 6, 1, 0, 2], dtype=dtype)
+    model = fw.Wrapper(fw.scaled_embedding(E))
+    Y, backprop = model.begin_update((ids, scale))
+    assert_close(Y, E[ids].astype("float64") * scale)
+    d_ids, d_scale = backprop(dY)
+    assert d_ids is None
+    assert_close(d_scale, E[ids].astype("float64") * dY)
+    dE = numpy.zeros((7, 3))
+    numpy.add.at(dE, ids.astype("int64"), scale.astype("float64") * dY)
+    (gradient,) = gradients_of(model, list(model.shims[0].parameters()))
+    assert_close(gradient, dE)
+
+
+def test_nested_outputs(fw):
+    model = fw.Wrapper(fw.nested_tuple(W1, normal(2, 4, seed=6)))
+    first, (second, doubled) = model.predict(FIRST)
+    assert_close(first, FIRST.astype("float64") @ W1.T)
+    assert_close(second, FIRST.astype("float64") @ normal(2, 4, seed=6).T)
+    assert_array_equal(doubled, FIRST * 2)
+
+
+@pytest.mark.parametrize("given", [(), (0,), (1,), (2,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("make", ["nested_tuple", "nested_dict"])
+def test_gradients_may_be_there_for_some_outputs_only(fw, make, given):
+    second_W = normal(2, 4, seed=6)
+    model = fw.Wrapper(getattr(fw, make)(W1, second_W))
+    _, backprop = model.begin_update(FIRST)
+    gradients = [DY, normal(5, 2, seed=8), normal(5, 4, seed=9)]
+    first, second, doubled = (g if i in given else None for i, g in enumerate(gradients))
+    if make == "nested_tuple":
+        dX = backprop((first, (second, doubled)))
+    else:
+        rest = {} if second is doubled is None else {"rest": (second, doubled)}
+        dX = backprop({**({} if first is None else {"first": first}), **rest})
+    factors = [W1, second_W, 2 * numpy.eye(4)]
+    expected = sum(
+        (gradients[i].astype("float64") @ factors[i] for i in given), numpy.zeros((5, 4))
+    )
+    assert_close(dX, expected)
+
+
+# Memory
+
+BUFFER = numpy.zeros(4096, dtype="uint8")
+
+
+def unaligned(X, offset):
+    """The same array, starting that many bytes behind an address that 64 divides."""
+    start = -BUFFER.ctypes.data % 64 + offset
+    array = BUFFER[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
+    array[:] = X
+    assert array.ctypes.data % 64 == offset
+    return array
+
+
+def read_only(X):
+    X = X.copy()
+    X.flags.writeable = False
+    return X
+
+
+def rows_apart(X):
+    wide = numpy.zeros((X.shape[0] * 2, X.shape[1] * 3), dtype=X.dtype)
+    view = wide[::2, ::3]
+    view[:] = X
+    return view
+
+
+MEMORY = {
+    "64-byte aligned": lambda X: unaligned(X, 0),
+    "16-byte aligned": lambda X: unaligned(X, 16),
+    "4-byte aligned": lambda X: unaligned(X, 4),
+    "no alignment": lambda X: unaligned(X, 1),
+    "read-only": read_only,
+    "not contiguous": rows_apart,
+    "column-major": numpy.asfortranarray,
+    "reversed": lambda X: X[::-1].copy()[::-1],
+    "broadcast": lambda X: numpy.broadcast_to(X[:1], X.shape),
+    "big-endian": lambda X: X.astype(">f4"),
+}
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_arrays_may_lie_in_memory_as_they_like(fw, memory):
+    params = weights()
+    model = fw.Wrapper(fw.sequential(*params))
+    X, dY = MEMORY[memory](normal(6, 4)), MEMORY[memory](normal(6, 3, seed=1))
+    if memory.endswith(("aligned", "alignment")):
+        X, dY = MEMORY[memory](normal(6, 4)), normal(6, 3, seed=1)
+    kept = [(array, array.copy(), array.flags.writeable) for array in (X, dY)]
+    Y, backprop = model.begin_update(X)
+    assert_array_equal(model.predict(X), model.predict(numpy.ascontiguousarray(X, "float32")))
+    dX, gradients = two_layer_gradients(X, dY, *params)
+    assert_close(backprop(dY), dX)
+    names = fw.TWO_LAYER["sequential"][1]
+    for gradient, expected in zip(gradients_of(model, names), gradients):
+        assert_close(gradient, expected)
+    for array, before, writeable in kept:
+        assert_array_equal(array, before)
+        assert array.flags.writeable == writeable
+
+
+def test_what_comes_out_is_writable_and_the_callers(fw):
+    X, dY = normal(6, 4), normal(6, 3, seed=1)
+    model = fw.Wrapper(fw.sequential(*weights()))
+    Y, backprop = model.begin_update(X)
+    expected, dX = Y.copy(), backprop(dY)
+    kept = dX.copy()
+    Y[:] = 0
+    dX[:] = 0
+    assert_array_equal(backprop(dY), kept)
+    assert_array_equal(model.predict(X), expected)
+
+
+def test_arrays_cross_over_and_back(fw):
+    for array in (normal(3, 2), normal(2, dtype="float64"), numpy.arange(3), numpy.float32(2.5)):
+        array = numpy.asarray(array)
+        tensor = fw.xp2tensor(array)
+        for ops in (None, NumpyOps()):
+            back = fw.tensor2xp(tensor, ops=ops)
+            assert isinstance(back, numpy.ndarray)
+            assert back.dtype == array.dtype
+            assert_array_equal(back.reshape(array.shape), array)
+
+
+# Batches of unusual sizes
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (0, 0)])
+def test_a_batch_with_no_rows(two_layer, shape):
+    fw, build, _ = two_layer
+    model = fw.Wrapper(build(*weights()))
+    model.initialize(normal(2, 4))
+    X = numpy.zeros(shape, dtype="float32")
+    assert model.predict(X).shape == (0, 3)
+    Y, backprop = model.begin_update(X)
+    assert Y.shape == (0, 3)
+    assert Y.dtype == "float32"
+    assert backprop(Y).shape == shape
+
+
+def test_no_docs_at_all(fw):
+    model = with_array(fw.Wrapper(fw.sequential(*weights())))
+    model.initialize([normal(2, 4)])
+    assert model.predict([]) == []
+    Y, backprop = model.begin_update([])
+    assert Y == backprop([]) == []
+
+
+def test_docs_without_rows_between_others(fw):
+    params = weights()
+    model = chain(with_array(Linear(4, 4)), with_array(fw.Wrapper(fw.sequential(*params))))
+    docs = [normal(n, 4, seed=n) for n in (0, 3, 0, 2, 0)]
+    model.initialize(docs)
+    alone = fw.Wrapper(fw.sequential(*params))
+    hidden = model.layers[0].predict(docs)
+    Ys, backprop = model.begin_update(docs)
+    assert [len(Y) for Y in Ys] == [0, 3, 0, 2, 0]
+    for Y, H in zip(Ys, hidden):
+        assert_close(Y, alone.predict(H) if len(H) else numpy.zeros((0, 3)))
+    dXs = backprop(Ys)
+    assert [dX.shape for dX in dXs] == [X.shape for X in docs]
+    empty = [numpy.zeros((0, 4), dtype="float32")] * 3
+    assert [Y.shape for Y in model.predict(empty)] == [(0, 3)] * 3
+
+
+def test_one_row(two_layer):
+    fw, build, _ = two_layer
+    params, X, dY = weights(), normal(1, 4), normal(1, 3, seed=1)
+    model = fw.Wrapper(build(*params))
+    Y, backprop = model.begin_update(X)
+    assert Y.shape == (1, 3)
+    assert_close(backprop(dY), two_layer_gradients(X, dY, *params)[0])
+
+
+def test_no_rows_in_several_inputs(fw):
+    model = fw.Wrapper(fw.two_inputs(W1, W2), nO=3)
+    Y, backprop = model.begin_update((FIRST[:0], SECOND[:0]))
+    assert Y.shape == (0, 3)
+    assert [dX.shape for dX in backprop(Y)] == [(0, 4), (0, 2)]
+
+
+def test_more_than_two_dimensions(fw):
+    X = normal(2, 5, 4)
+    Y, backprop = fw.Wrapper(fw.scalar(2.0)).begin_update(X)
+    assert_array_equal(Y, X * 2)
+    assert_array_equal(backprop(X), X * 2)
