@@ -1,7 +1,7 @@
 """Which frameworks a run tests.
 
 `TEST_FRAMEWORKS` names them ("pytorch mxnet", or "none"); one that is named and missing fails the
-run. Without it, those that are installed are tested.
+run. Without it, those that are installed are tested. `RUN_SLOW` adds what takes minutes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.get_closest_marker("slow") and not os.environ.get("RUN_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: tox -e full"))
         for name in IDS:
             if item.get_closest_marker(name) and name not in TESTED:
                 item.add_marker(pytest.mark.skip(reason=f"{name} is not tested in this run"))

@@ -72,7 +72,7 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     shim = get_shim(model)
     if not shim.is_built:
         _build(model, X, None)
-    if has_no_rows(X):
+    if has_no_rows(X) or (model.has_dim("nO") is True and _all_without_rows(X)):
         return forward_no_rows(model, X)
     _check_nan(model, X)
     inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
@@ -182,6 +182,13 @@ def has_no_rows(X: Any) -> bool:
     return is_xp_array(data) and data.ndim >= 2 and 0 in data.shape[:-1]
 
 
+def _all_without_rows(X: Any) -> bool:
+    """The same of several inputs."""
+    is_nest = isinstance(X, (list, tuple, dict, ArgsKwargs))
+    arrays = leaves(is_xp_array, X) if is_nest else []
+    return bool(arrays) and all(array.ndim and array.shape[0] == 0 for array in arrays)
+
+
 def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     """The forward pass for such a batch: no rows of width nO."""
     data = X.data if isinstance(X, (Padded, Ragged)) else X
@@ -190,12 +197,21 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
             f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
             "is not known. Call initialize() with a sample first."
         )
-    Y = model.ops.alloc((*data.shape[:-1], model.get_dim("nO")))
+    rows = data.shape[:-1] if is_xp_array(data) else (0,)
+    Y = model.ops.alloc((*rows, model.get_dim("nO")))
 
     def backprop(dY: Any) -> Any:
-        return X if isinstance(X, (Padded, Ragged)) else model.ops.xp.zeros_like(data)
+        if isinstance(X, (Padded, Ragged)):
+            return X
+        # There is nothing in them, so the input's own arrays are its gradient.
+        no_gradient = as_args_kwargs(convert_recursive(_is_integer, lambda _: None, X))
+        return like_inputs(X, no_gradient)
 
     return _with_data(X, Y), backprop
+
+
+def _is_integer(obj: Any) -> bool:
+    return is_xp_array(obj) and obj.dtype.kind != "f"
 
 
 def _with_data(X: Any, data: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose, assert_array_equal
-from spacy.tokens import Doc
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import fix_random_seed, minibatch
 from spacy_frameworks.architectures.corpus import create_corpus
@@ -229,20 +230,39 @@ def test_training_goes_on_after_loading(framework, tmp_path):
 # The real treebank
 
 
+def treebank_scores(
+    framework: str, component: str, ewt: Path, epochs: int, limit: int = 0
+) -> dict[str, float]:
+    """Dev scores after training on (the first `limit` docs of) the treebank, tokenized as it is."""
+    nlp = pipeline(framework, component)
+    fix_random_seed(0)
+    sets = {}
+    for split, size in (("train", limit), ("dev", 0)):
+        docs = list(DocBin().from_disk(ewt / f"ewt-{split}.spacy").get_docs(nlp.vocab))
+        sets[split] = [
+            Example(Doc(nlp.vocab, [t.text for t in doc], [bool(t.whitespace_) for t in doc]), doc)
+            for doc in docs[: size or None]
+        ]
+    optimizer = nlp.initialize(lambda: sets["train"])
+    for _ in range(epochs):
+        random.shuffle(sets["train"])
+        for batch in minibatch(sets["train"], 8):
+            nlp.update(batch, sgd=optimizer, drop=0.1)
+    return nlp.evaluate(sets["dev"])
+
+
 @pytest.mark.parametrize("framework", WRAPPED)
 def test_treebank_tagger_is_as_good_as_thincs(framework, ewt: Path):
-    paths = {"train": ewt / "ewt-train.spacy", "dev": ewt / "ewt-dev.spacy"}
-
-    def accuracy(framework: str) -> float:
-        nlp = pipeline(framework)
-        fix_random_seed(0)
-        train_set = list(create_corpus(paths, "train", limit=400)(nlp))
-        dev_set = list(create_corpus(paths, "dev")(nlp))
-        optimizer = nlp.initialize(lambda: train_set)
-        for batch in minibatch(train_set, 8):
-            nlp.update(batch, sgd=optimizer, drop=0.1)
-        return nlp.evaluate(dev_set)["tag_acc"]
-
-    came = accuracy(framework)
+    came, expected = (
+        treebank_scores(fw, "tagger", ewt, epochs=1, limit=400)["tag_acc"]
+        for fw in (framework, "Thinc")
+    )
     assert came >= 0.70
-    assert came == pytest.approx(accuracy("Thinc"), abs=0.005)
+    assert came == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ALL)
+def test_treebank_scores_reach_their_bars(framework, ewt: Path):
+    assert treebank_scores(framework, "tagger", ewt, epochs=2)["tag_acc"] >= 0.86
+    assert treebank_scores(framework, "textcat", ewt, epochs=4)["cats_macro_f"] >= 0.58

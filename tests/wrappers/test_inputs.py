@@ -85,7 +85,7 @@ def test_unused_float_inputs_get_zeros(fw):
     assert_array_equal(second, numpy.zeros_like(SECOND))
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int32", "uint64"])
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
 def test_integer_inputs_get_no_gradient(fw, dtype):
     E, scale, dY = normal(7, 3), normal(5, 3, seed=1), normal(5, 3, seed=2)
     ids = numpy.array([1, 6, 1, 0, 2], dtype=dtype)
@@ -178,7 +178,7 @@ def test_arrays_may_lie_in_memory_as_they_like(fw, memory):
     if memory.endswith(("aligned", "alignment")):
         X, dY = MEMORY[memory](normal(6, 4)), normal(6, 3, seed=1)
     kept = [(array, array.copy(), array.flags.writeable) for array in (X, dY)]
-    Y, backprop = model.begin_update(X)
+    _, backprop = model.begin_update(X)
     assert_array_equal(model.predict(X), model.predict(numpy.ascontiguousarray(X, "float32")))
     dX, gradients = two_layer_gradients(X, dY, *params)
     assert_close(backprop(dY), dX)
@@ -216,17 +216,17 @@ def test_arrays_cross_over_and_back(fw):
 # Batches of unusual sizes
 
 
-@pytest.mark.parametrize("shape", [(0, 4), (0, 0)])
-def test_a_batch_with_no_rows(two_layer, shape):
+def test_a_batch_with_no_rows(two_layer):
     fw, build, _ = two_layer
     model = fw.Wrapper(build(*weights()))
     model.initialize(normal(2, 4))
-    X = numpy.zeros(shape, dtype="float32")
-    assert model.predict(X).shape == (0, 3)
-    Y, backprop = model.begin_update(X)
-    assert Y.shape == (0, 3)
-    assert Y.dtype == "float32"
-    assert backprop(Y).shape == shape
+    for shape in ((0, 4), (0, 0)):
+        X = numpy.zeros(shape, dtype="float32")
+        assert model.predict(X).shape == (0, 3)
+        Y, backprop = model.begin_update(X)
+        assert Y.shape == (0, 3)
+        assert Y.dtype == "float32"
+        assert backprop(Y).shape == shape
 
 
 def test_no_docs_at_all(fw):

@@ -1,0 +1,95 @@
+import numpy
+import pytest
+from numpy.testing import assert_array_equal
+from spacy_frameworks.wrappers import get_framework
+from thinc.api import Linear, chain
+
+from .conftest import modules_of
+from .helpers import normal, take_gradients, weights
+
+X = normal(5, 4)
+
+
+def test_a_class_is_no_module(fw):
+    module = fw.sequential(*weights())
+    with pytest.raises(ValueError, match=rf"a model of {get_framework(fw.ID).token}.*\(nO, nI\)"):
+        fw.Wrapper(type(module))
+
+
+@pytest.mark.parametrize("given", [Linear(3, 4), "network", None, 3])
+def test_neither_is_a_thinc_model_or_a_value(fw, given):
+    with pytest.raises(ValueError, match=f"got {type(given).__name__}"):
+        fw.Wrapper(given)
+
+
+PAIRS = [
+    pytest.param(one, other, marks=[getattr(pytest.mark, one), getattr(pytest.mark, other)])
+    for one, other in (("pytorch", "tensorflow"), ("tensorflow", "mxnet"), ("mxnet", "pytorch"))
+]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_a_builder_of_another_framework_is_refused(one, other):
+    model = modules_of(one).Wrapper(modules_of(other).builder)
+    token = get_framework(one).token
+    with pytest.raises(ValueError, match=f"returned .*Sequential, expected a model of {token}"):
+        model.initialize(X, normal(5, 3))
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_bytes_of_another_framework_are_refused(one, other):
+    model, foreign = (
+        modules_of(fw).Wrapper(modules_of(fw).linear(normal(3, 4), normal(3)))
+        for fw in (one, other)
+    )
+    before = model.to_bytes()
+    with pytest.raises(ValueError, match=f"weights of {get_framework(one).token}.*{other}"):
+        model.shims[0].from_bytes(foreign.shims[0].to_bytes())
+    assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_nan_in_the_input_is_named_with_its_row(fw, is_train):
+    model = fw.Wrapper(fw.sequential(*weights()))
+    bad = X.copy()
+    bad[2, 1] = bad[4, 0] = numpy.nan
+    for batch in (bad, (bad,), [bad]):
+        with pytest.raises(ValueError, match="NaN in 2 of its 5 rows, first in row 2"):
+            model(batch, is_train=is_train)
+
+
+def test_infinity_is_no_nan(fw):
+    big = X.copy()
+    big[0, 0], big[1, 0] = numpy.inf, -numpy.inf
+    with numpy.errstate(invalid="ignore"):
+        Y = fw.Wrapper(fw.sequential(*weights())).predict(big)
+    assert numpy.isfinite(Y[2:]).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (4, 3), (5,), (1, 3), (5, 1)])
+def test_a_gradient_of_another_shape_is_refused(fw, shape):
+    model = fw.Wrapper(fw.sequential(*weights()))
+    _, backprop = model.begin_update(X)
+    with pytest.raises(ValueError, match=r"gradient .* has shape .*output has shape") as error:
+        backprop(numpy.zeros(shape, dtype="float32"))
+    assert str(shape) in str(error.value)
+    assert "(5, 3)" in str(error.value)
+    assert take_gradients(model) == {}
+
+
+def test_a_prediction_cannot_be_backpropagated(fw):
+    model = chain(Linear(4, 4), fw.Wrapper(fw.sequential(*weights())))
+    model.initialize(X)
+    Y, backprop = model(X, is_train=False)
+    with pytest.raises(RuntimeError, match=r"prediction.*begin_update\(\)"):
+        backprop(Y)
+
+
+def test_errors_of_the_module_come_through_and_leave_the_model_usable(fw):
+    model = fw.Wrapper(fw.sequential(*weights()))
+    expected = model.predict(X)
+    with pytest.raises(Exception):  # noqa: B017, PT011 (each framework has its own)
+        model.begin_update(normal(5, 7))
+    assert_array_equal(model.predict(X), expected)
+    Y, backprop = model.begin_update(X)
+    assert backprop(Y).shape == X.shape

@@ -1,0 +1,322 @@
+import pytest
+from numpy.testing import assert_array_equal
+from thinc.api import SGD
+
+from .helpers import assert_close, normal, take_gradients, train, values, weights
+
+
+def test_new_numbers_of_rows_do_not_trace_again(fw):
+    """The module's Python code runs for the first two shapes, then never again."""
+    model = fw.Wrapper(fw.counting())
+    fw.CALLS.clear()
+    for n in range(1, 21):
+        X = normal(n, 4)
+        assert_array_equal(model.predict(X), X * 2)
+        Y, backprop = model.begin_update(X)
+        assert_array_equal(backprop(Y), X * 4)
+    if fw.ID == "pytorch":
+        assert len(fw.CALLS) == 40
+    else:
+        # Twice for predictions, twice for training, and once to create the parameters.
+        assert len(fw.CALLS) <= 5
+
+
+@pytest.mark.mxnet
+def test_mxnet_blocks_are_hybridized():
+    from .modules import mxnet as fw
+
+    model = fw.Wrapper(fw.counting())
+    fw.CALLS.clear()
+    for n in range(1, 21):
+        model.begin_update(normal(n, 4))
+        model.predict(normal(n, 4))
+    assert len(fw.CALLS) <= 3
+    assert set(fw.CALLS) == {"mxnet.symbol"}
+
+
+def test_wrappers_say_what_they_are(fw):
+    from thinc.api import Model
+
+    class Mine(Model):
+        pass
+
+    module = fw.linear(normal(3, 4), normal(3))
+    model = fw.Wrapper(module, model_class=Mine, model_name="mine")
+    assert type(model) is Mine
+    assert model.name == "mine"
+    assert fw.Wrapper(module).name == fw.ID
+
+
+def test_converters_of_the_user_are_used(fw):
+    W, b, X = normal(3, 4), normal(3), normal(5, 4)
+
+    def convert_inputs(model, X, is_train):
+        from thinc.types import ArgsKwargs
+
+        tensor = model.shims[0].from_xp(X * 2, requires_grad=is_train)
+        return ArgsKwargs((tensor,), {}), lambda dX: model.shims[0].to_xp(dX.args[0]) * 2
+
+    model = fw.Wrapper(fw.linear(W, b), convert_inputs=convert_inputs)
+    Y, backprop = model.begin_update(X)
+    assert_close(Y, X.astype("float64") @ W.T * 2 + b)
+    assert_close(backprop(Y), Y.astype("float64") @ W * 2)
+
+
+# PyTorch
+
+
+@pytest.mark.pytorch
+def test_pytorch_mixed_precision_runs_in_bfloat16():
+    import torch
+
+    from .modules import pytorch as fw
+
+    dtypes = []
+
+    class Recording(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = fw.linear(normal(3, 4), normal(3))
+
+        def forward(self, X):
+            Y = self.layer(X)
+            dtypes.append(Y.dtype)
+            return Y
+
+    X, dY = normal(5, 4), normal(5, 3, seed=1)
+    for mixed, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        dtypes.clear()
+        model = fw.Wrapper(Recording(), mixed_precision=mixed)
+        Y, backprop = model.begin_update(X)
+        assert Y.dtype == model.predict(X).dtype == "float32"
+        assert_close(Y, X.astype("float64") @ normal(3, 4).T + normal(3), 2e-2 if mixed else 1e-6)
+        assert dtypes == [dtype] * 2
+        dX = backprop(dY)
+        assert dX.dtype == "float32"
+        assert_close(dX, dY.astype("float64") @ normal(3, 4), 2e-2 if mixed else 1e-6)
+
+
+class Scaler:
+    """Thinc's scaler, which runs on a GPU only, with a fixed scale."""
+
+    _enabled, found_inf, factor = True, False, 1024.0
+
+    def to_(self, device):
+        pass
+
+    def scale(self, tensors):
+        return [tensor * self.factor for tensor in tensors]
+
+    def unscale(self, tensors):
+        for tensor in tensors:
+            tensor /= self.factor
+        self.found_inf = any(not tensor.isfinite().all() for tensor in tensors)
+        return self.found_inf
+
+    def update(self):
+        self.found_inf = False
+
+
+@pytest.mark.pytorch
+def test_pytorch_grad_scaler_scales_there_and_back():
+    from .modules import pytorch as fw
+
+    X, dY = normal(5, 4), normal(5, 3, seed=1)
+    taken = []
+    for scaler in (None, Scaler()):
+        model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)), grad_scaler=scaler)
+        for _ in range(2):
+            dX = model.begin_update(X)[1](dY)
+        taken.append([dX, *take_gradients(model).values()])
+    for scaled, plain in zip(*taken):
+        assert_close(scaled, plain, 1e-6)
+
+
+@pytest.mark.pytorch
+def test_pytorch_overflow_skips_the_update_and_passes_nothing_on():
+    from .modules import pytorch as fw
+
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)), grad_scaler=Scaler())
+    X, before = normal(5, 4), values(model)
+    dX = model.begin_update(X)[1](normal(5, 3) * 1e38)
+    assert_array_equal(dX, X * 0)
+    model.finish_update(SGD(0.1))
+    for name, value in values(model).items():
+        assert_array_equal(value, before[name])
+    train(model, SGD(0.1), steps=1)
+    assert any((value != before[name]).any() for name, value in values(model).items())
+
+
+def _serialize(module):
+    return b"prefix" + module.weight.detach().numpy().tobytes()
+
+
+def _deserialize(module, data, device):
+    import numpy
+    import torch
+
+    assert data.startswith(b"prefix")
+    weight = numpy.frombuffer(data[6:], dtype="float32").reshape(module.weight.shape)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(weight, device=device))
+    return module
+
+
+@pytest.mark.pytorch
+def test_pytorch_serializes_by_the_users_functions():
+    from .modules import pytorch as fw
+
+    b = normal(3)
+    model, other = (
+        fw.Wrapper(fw.linear(W, b), serialize_model=_serialize, deserialize_model=_deserialize)
+        for W in (normal(3, 4), normal(3, 4, seed=1))
+    )
+    other.from_bytes(model.to_bytes())
+    assert_array_equal(other.predict(normal(5, 4)), model.predict(normal(5, 4)))
+    plain = fw.Wrapper(fw.linear(normal(3, 4), b))
+    with pytest.raises(ValueError, match="without serialize_model"):
+        model.shims[0].from_bytes(plain.shims[0].to_bytes())
+
+
+@pytest.mark.pytorch
+def test_pytorch_extra_state_needs_the_users_functions():
+    import torch
+
+    from .modules import pytorch as fw
+
+    class Extra(torch.nn.Linear):
+        def get_extra_state(self):
+            return {"key": "value"}
+
+        def set_extra_state(self, state):
+            pass
+
+    with pytest.raises(ValueError, match=r"_extra_state.*serialize_model and deserialize_model"):
+        fw.Wrapper(Extra(4, 3)).to_bytes()
+
+
+@pytest.mark.pytorch
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_pytorch_parameters_of_16_bits_come_back(dtype):
+    import torch
+
+    from .modules import pytorch as fw
+
+    model, other = (
+        fw.Wrapper(fw.linear(W, normal(3)).to(getattr(torch, dtype)))
+        for W in (normal(3, 4), normal(3, 4, seed=1))
+    )
+    other.from_bytes(model.to_bytes())
+    weights = [model.shims[0]._model.weight for model in (model, other)]
+    assert weights[1].dtype == getattr(torch, dtype)
+    assert torch.equal(*weights)
+    plain = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    with pytest.raises(ValueError, match=f"expected .* float32, but .* dtype {dtype}"):
+        plain.shims[0].from_bytes(model.shims[0].to_bytes())
+
+
+# TensorFlow
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_gradients_are_there_until_the_update():
+    from .modules import tensorflow as fw
+
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    shim, dY = model.shims[0], normal(5, 3)
+    assert shim.gradients is None
+    model.begin_update(normal(5, 4))[1](dY)
+    assert_close(shim.gradients[1].numpy(), dY.sum(0))
+    model.finish_update(SGD(0.1))
+    assert shim.gradients is None
+
+
+@pytest.mark.tensorflow
+def test_keras_models_that_cannot_be_made_again_say_so():
+    import keras
+    import tensorflow as tf
+
+    from .modules import tensorflow as fw
+
+    class Opaque(keras.Model):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def call(self, X):
+            return self.layer(X)
+
+    model = fw.Wrapper(Opaque(keras.layers.Dense(3)))
+    expected = model.predict(normal(5, 4))
+    with pytest.raises(ValueError, match=r"get_config\(\).*keras_subclass.*function \(nO, nI\)"):
+        model.copy()
+    # Bytes need no recipe.
+    other = fw.Wrapper(Opaque(keras.layers.Dense(3))).from_bytes(model.to_bytes())
+    assert_array_equal(other.predict(normal(5, 4)), expected)
+    assert tf.executing_eagerly()
+
+
+@pytest.mark.tensorflow
+def test_tf_modules_may_create_their_variables_when_called():
+    import tensorflow as tf
+
+    from .modules import tensorflow as fw
+
+    class Late(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.W = None
+
+        def __call__(self, X):
+            if self.W is None:
+                self.W = tf.Variable(tf.random.normal((X.shape[1], 3)))
+            return tf.matmul(X, self.W)
+
+    model, X = fw.Wrapper(Late()), normal(5, 4)
+    Y = model.predict(X)
+    assert_close(Y, X.astype("float64") @ values(model)["W"])
+    other = fw.Wrapper(Late()).from_bytes(model.to_bytes())
+    assert_array_equal(other.predict(X), Y)
+    train(other, SGD(0.1), steps=2)
+    assert_array_equal(model.copy().predict(X), Y)
+
+
+@pytest.mark.tensorflow
+def test_training_follows_the_layers_own_switch():
+    import keras
+
+    from .modules import tensorflow as fw
+
+    class Switch(keras.Layer):
+        def call(self, X, training=False):
+            return X * 2 if training else X
+
+    model, X = fw.Wrapper(Switch()), normal(5, 4)
+    assert_array_equal(model.predict(X), X)
+    assert_array_equal(model.begin_update(X)[0], X * 2)
+    assert_array_equal(model.predict(X), X)
+
+
+# MXNet
+
+
+@pytest.mark.mxnet
+def test_mxnet_takes_keywords_behind_positional_inputs():
+    from thinc.types import ArgsKwargs
+
+    from .modules import mxnet as fw
+
+    W1, W2 = normal(3, 4), normal(3, 2)
+    model = fw.Wrapper(fw.two_inputs(W1, W2))
+    X = ArgsKwargs((normal(5, 4),), {"second": normal(5, 2)})
+    assert_close(model.predict(X), model.predict((normal(5, 4), normal(5, 2))), 0)
+
+
+@pytest.mark.mxnet
+def test_mxnet_leaves_the_users_gradient_requests_alone():
+    from .modules import mxnet as fw
+
+    module = fw.frozen(*weights())
+    model = fw.Wrapper(module)
+    model.begin_update(normal(5, 4))[1](normal(5, 3))
+    assert module.hidden.weight.grad_req == "null"
