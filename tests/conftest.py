@@ -9,8 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
+
+# The first example pays for imports, and machines are shared: no time limit for an example.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
 IDS = [fw.id for fw in FRAMEWORKS]

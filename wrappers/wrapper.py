@@ -82,8 +82,19 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
 
+    is_done = False
+
     def backprop(dY: Any) -> Any:
+        nonlocal is_done
+        if is_done:
+            # The frameworks free the tape as they go back along it, and MXNet's dropout
+            # overwrites its mask, so what a second run gives would be wrong there.
+            raise RuntimeError(
+                f"This pass of '{model.name}' has been backpropagated already. Call the model "
+                "again for a further gradient; gradients add up until finish_update()."
+            )
         _check_gradient(model, Y, dY)
+        is_done = is_train
         return get_dX(backprop_outputs(get_d_outputs(dY)))
 
     return Y, backprop

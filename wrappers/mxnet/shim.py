@@ -130,8 +130,6 @@ class MXNetShim(FrameworkShim):
             (heads, *args), kwargs = gradients.args, dict(gradients.kwargs)
             heads, grads = leaves(is_tensor, heads), leaves(is_tensor, kwargs.pop("head_grads"))
             grads = [grad.astype(head.dtype, copy=False) for head, grad in zip(heads, grads)]
-            # A Thinc backprop may be called again, so the graph stays until it is dropped.
-            kwargs.setdefault("retain_graph", True)
             for tensor in leaves(is_tensor, inputs):
                 if tensor.grad is not None:
                     tensor.grad[:] = 0

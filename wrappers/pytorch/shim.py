@@ -113,8 +113,6 @@ class PyTorchShim(FrameworkShim):
                 # Thinc's layers compute no loss in which scaling could happen, so the gradients
                 # that arrive are scaled, and what comes out below is scaled back.
                 scaled = self._grad_scaler.scale([grad for _, grad in pairs])
-                # A Thinc backprop may be called again, so the graph stays until it is dropped.
-                kwargs.setdefault("retain_graph", True)
                 torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
                 self._unscale(d_inputs)
                 for parameter, gradient in before:

@@ -123,9 +123,11 @@ class TensorFlowShim(FrameworkShim):
         named = {name: v for name, v in _named_variables(self._model).items() if v.trainable}
         d_inputs = [t for t in leaves(is_tensor, inputs) if t.dtype.is_floating]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
-        state = _state(self._model)
-        tape, outputs = self._record(inputs, sources)
-        tapes = [tape]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for source in sources:
+                tape.watch(source)
+            with tf.device(self.device):
+                outputs = self._traced[True](tuple(inputs.args), inputs.kwargs)
 
         def backprop(gradients: Any) -> ArgsKwargs:
             # Converters for Thinc's wrapper return the gradients alone, in the outputs' nest.
@@ -134,12 +136,6 @@ class TensorFlowShim(FrameworkShim):
             else:
                 tensors, grads = leaves(is_tensor, outputs), leaves(is_tensor, gradients)
             grads = [tf.cast(grad, tensor.dtype) for tensor, grad in zip(tensors, grads)]
-            if tapes:
-                tape = tapes.pop()
-            else:
-                tape, again = self._record_again(inputs, sources, state)
-                places = [id(tensor) for tensor in leaves(is_tensor, outputs)]
-                tensors = [leaves(is_tensor, again)[places.index(id(t))] for t in tensors]
             with tf.device(self.device):
                 d_sources = tape.gradient(tensors, sources, output_gradients=grads)
             self._add_gradients(dict(zip(named, d_sources[len(d_inputs) :])))
@@ -147,30 +143,6 @@ class TensorFlowShim(FrameworkShim):
             return convert_recursive(is_tensor, lambda x: _input_gradient(x, by_id), inputs)
 
         return outputs, backprop
-
-    def _record(self, inputs: ArgsKwargs, sources: List[Any]) -> Tuple[tf.GradientTape, Any]:
-        # Not a persistent tape: for that, TensorFlow prepares gradients of gradients, and takes
-        # ten times as long to trace an LSTM and twice as long to run it.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for source in sources:
-                tape.watch(source)
-            with tf.device(self.device):
-                outputs = self._traced[True](tuple(inputs.args), inputs.kwargs)
-        return tape, outputs
-
-    def _record_again(
-        self, inputs: ArgsKwargs, sources: List[Any], state: List[Tuple[tf.Variable, tf.Tensor]]
-    ) -> Tuple[tf.GradientTape, Any]:
-        """For a Thinc backprop that is called once more: the same pass, with the same statistics
-        and random numbers (those that Keras draws)."""
-        now = [(variable, variable.read_value()) for variable, _ in state]
-        try:
-            for variable, value in state:
-                variable.assign(value)
-            return self._record(inputs, sources)
-        finally:
-            for variable, value in now:
-                variable.assign(value)
 
     def _add_gradients(self, gradients: Mapping[str, Optional[tf.Tensor]]) -> None:
         for name, gradient in gradients.items():
@@ -340,16 +312,6 @@ def _named_variables(module: Any) -> Dict[str, Any]:
     """Variables by attribute path, shared ones once."""
     named = _walk_named(module, "", set())
     return {name: v for name, v in named if isinstance(v, (keras.Variable, tf.Variable))}
-
-
-def _state(module: Any) -> List[Tuple[tf.Variable, tf.Tensor]]:
-    """What a forward pass may change: statistics, and the states of random generators."""
-    found = {id(v): v for v in _named_variables(module).values() if not v.trainable}
-    for layer in _walk(module):
-        if isinstance(layer, keras.Layer):
-            found.update((id(v), v) for v in layer.non_trainable_variables)
-    variables = [_tf_variable(variable) for variable in found.values()]
-    return [(variable, variable.read_value()) for variable in variables]
 
 
 def _tf_variable(variable: Any) -> tf.Variable:
