@@ -31,4 +31,5 @@ class PaddedRNN(mx.gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, X: Any, lengths: Any) -> Any:
         # Padding comes after the end of a sequence, so nothing of it flows into what is read.
-        return self.rnn(X)
+        lengths = F.cast(lengths, "float32")
+        return F.SequenceMask(self.rnn(X), sequence_length=lengths, use_sequence_length=True)
