@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 from numpy.testing import assert_array_equal
 from thinc.api import SGD
@@ -254,6 +256,22 @@ def test_keras_models_that_cannot_be_made_again_say_so():
     other = fw.Wrapper(Opaque(keras.layers.Dense(3))).from_bytes(model.to_bytes())
     assert_array_equal(other.predict(normal(5, 4)), expected)
     assert tf.executing_eagerly()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "copied", [lambda model: model.copy(), lambda model: pickle.loads(pickle.dumps(model))]
+)
+def test_a_keras_variable_frozen_by_itself_stays_frozen_in_copies(copied):
+    import keras
+
+    from .modules import tensorflow as fw
+
+    module = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    module.layers[0].bias.trainable = False
+    model = copied(fw.Wrapper(module))
+    model.begin_update(normal(5, 4))[1](normal(5, 3))
+    assert [name for _, name in take_gradients(model)] == ["tensorflow:layers.0.kernel"]
 
 
 @pytest.mark.tensorflow

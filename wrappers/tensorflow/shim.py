@@ -67,8 +67,9 @@ class TensorFlowShim(FrameworkShim):
                 "needs 'tensorflow'. Set the environment variable KERAS_BACKEND=tensorflow before "
                 "Python starts, or wrap the model with the wrapper of that backend's framework."
             )
-        kind = "GPU" if "GPU" in self.device else "CPU"
-        if any(kind not in _tf_variable(v).device for v in _named_variables(module).values()):
+        place = self.device.upper().lstrip("/")
+        devices = {_tf_variable(v).device.upper() for v in _named_variables(module).values()}
+        if any(place not in device for device in devices):
             # A variable stays where it was made, so the module is made again over there.
             module = self._copy_of(module)
         if hasattr(module, "eg_compile"):
@@ -183,12 +184,14 @@ class TensorFlowShim(FrameworkShim):
         return self._copy_of(self._model)
 
     def reduce(self) -> Any:
-        return {"recipe": self._recipe(self._model), "bytes": self.to_bytes()}
+        state = {"recipe": self._recipe(self._model), "bytes": self.to_bytes()}
+        return {**state, "trainable": _trainable(self._model)}
 
     def restore(self, state: Any) -> Any:
         spec, self._input_spec = self._input_spec, None
         self._model = self.adopt(_remake(state["recipe"], self.dims))
         self.from_bytes(state["bytes"])
+        _set_trainable(self._model, state["trainable"])
         self._input_spec = spec
         return self._model
 
@@ -207,6 +210,7 @@ class TensorFlowShim(FrameworkShim):
             copies = _named_variables(copied)
             for name, variable in originals.items():
                 _tf_variable(copies[name]).assign(_tf_variable(variable))
+        _set_trainable(copied, _trainable(module))
         return copied
 
     def _recipe(self, module: Any) -> Tuple[Any, ...]:
@@ -312,6 +316,18 @@ def _named_variables(module: Any) -> Dict[str, Any]:
     """Variables by attribute path, shared ones once."""
     named = _walk_named(module, "", set())
     return {name: v for name, v in named if isinstance(v, (keras.Variable, tf.Variable))}
+
+
+def _trainable(module: Any) -> Dict[str, bool]:
+    """Which of Keras's variables are trained. A tf.Variable keeps what it was made with."""
+    named = _named_variables(module)
+    return {name: v.trainable for name, v in named.items() if isinstance(v, keras.Variable)}
+
+
+def _set_trainable(module: Any, trainable: Mapping[str, bool]) -> None:
+    named = _named_variables(module)
+    for name, value in trainable.items():
+        named[name].trainable = value
 
 
 def _tf_variable(variable: Any) -> tf.Variable:
