@@ -45,6 +45,8 @@ class FrameworkShim(Shim):
         self.dims: Dict[str, Optional[int]] = {"nO": None, "nI": None}
         # Recorded only for modules that create parameters when they are first called.
         self._input_spec: Any = None
+        # The module for which it is known that all parameters exist.
+        self._materialized: Any = None
         self._builder: Optional[Builder] = None
         if self.is_module(model):
             self._model = self.adopt(model)
@@ -154,11 +156,14 @@ class FrameworkShim(Shim):
 
     def materialize(self, inputs: ArgsKwargs) -> None:
         """Let a module that creates its parameters on the first call do so."""
+        if self._materialized is self._model:
+            return
         if self._input_spec is None and (self.depends_on_inputs() or not self.is_materialized()):
             spec = describe(convert_recursive(self.is_tensor, self.to_xp, inputs))
             if not self.is_materialized():
                 self._create_parameters(inputs)
             self._input_spec = spec
+        self._materialized = self._model
 
     def _create_parameters(self, inputs: ArgsKwargs) -> None:
         self.predict(inputs)
@@ -386,7 +391,7 @@ class FrameworkShim(Shim):
 
     def _own_state(self) -> Dict[str, Any]:
         """What is copied and pickled besides the module."""
-        return dict(self.__dict__)
+        return {**self.__dict__, "_materialized": None}
 
 
 def _no_backprop(gradients: Any) -> Any:

@@ -130,9 +130,6 @@ class MXNetShim(FrameworkShim):
             (heads, *args), kwargs = gradients.args, dict(gradients.kwargs)
             heads, grads = leaves(is_tensor, heads), leaves(is_tensor, kwargs.pop("head_grads"))
             grads = [grad.astype(head.dtype, copy=False) for head, grad in zip(heads, grads)]
-            for tensor in leaves(is_tensor, inputs):
-                if tensor.grad is not None:
-                    tensor.grad[:] = 0
             if heads:
                 with _RUN_LOCK:
                     mx.autograd.backward(heads, grads, *args, **kwargs)
@@ -191,7 +188,7 @@ class MXNetShim(FrameworkShim):
         return self.adopt(_with_gradients(state))
 
     def _own_state(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_traces": {}}
+        return {**super()._own_state(), "_traces": {}}
 
 
 def _hybridize(block: mx.gluon.Block) -> None:

@@ -28,6 +28,7 @@ class TensorFlowShim(FrameworkShim):
         self, model: Any, config: Any = None, optimizer: Any = None, device: Optional[str] = None
     ):
         self._gradients: Dict[str, tf.Tensor] = {}
+        self._named: Tuple[Any, Dict[str, Any]] = (None, {})
         super().__init__(model, config, optimizer, device)
         if self.is_built and self.is_materialized():
             self._input_spec = _built_for(self._model)
@@ -121,7 +122,7 @@ class TensorFlowShim(FrameworkShim):
             return self._traced[False](tuple(inputs.args), inputs.kwargs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
-        named = {name: v for name, v in _named_variables(self._model).items() if v.trainable}
+        named = {name: v for name, v in self._variables().items() if v.trainable}
         d_inputs = [t for t in leaves(is_tensor, inputs) if t.dtype.is_floating]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -155,7 +156,15 @@ class TensorFlowShim(FrameworkShim):
     # Parameters. A handle is the name with the variable, because gradients are kept by name.
 
     def parameters(self) -> Dict[str, Any]:
-        return {name: (name, v) for name, v in _named_variables(self._model).items()}
+        return {name: (name, v) for name, v in self._variables().items()}
+
+    def _variables(self) -> Dict[str, Any]:
+        if self._materialized is not self._model:
+            return _named_variables(self._model)
+        # Looking through Keras's attributes takes as long as running a small network.
+        if self._named[0] is not self._model:
+            self._named = (self._model, _named_variables(self._model))
+        return self._named[1]
 
     def get_value(self, handle: Any) -> FloatsXd:
         return tensor2xp(_tf_variable(handle[1]))  # type: ignore[return-value]
@@ -196,8 +205,8 @@ class TensorFlowShim(FrameworkShim):
         return self._model
 
     def _own_state(self) -> Dict[str, Any]:
-        state = {k: v for k, v in self.__dict__.items() if k not in ("_run", "_traced")}
-        return {**state, "_gradients": {}}
+        state = {k: v for k, v in super()._own_state().items() if k not in ("_run", "_traced")}
+        return {**state, "_gradients": {}, "_named": (None, {})}
 
     def _copy_of(self, module: Any) -> Any:
         """Make a module again from what it was made of, with the same values, on this device."""
