@@ -38,7 +38,14 @@ packages = [
 ]
 extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
-extras["dev"] = ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11", "tox>=4"]
+extras["dev"] = [
+    "pytest>=8",
+    "pytest-xdist>=3",
+    "hypothesis>=6",
+    "ruff>=0.6",
+    "mypy>=1.11",
+    "tox>=4",
+]
 
 setup(
     packages=packages,

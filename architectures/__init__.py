@@ -4,6 +4,7 @@ They are registered by entry points, so that configs find them without an import
 """
 
 from .networks import FeedForward, build_network, get_parameters, set_parameters
+from .swap import swap_config, swap_framework
 from .tagger import build_tagger
 from .textcat import build_textcat
 
@@ -14,4 +15,6 @@ __all__ = [
     "build_textcat",
     "get_parameters",
     "set_parameters",
+    "swap_config",
+    "swap_framework",
 ]
