@@ -16,7 +16,7 @@ class Framework(NamedTuple):
     token: How configs spell it, as in ``spacy-frameworks.PyTorchTagger.v1``.
     id: Its folder here, its extra in pip, its prefix in the optimizer's keys.
     module: The name that Python imports.
-    custom: How the seed page's model spells it, as in ``CustomTorchModel.v1``.
+    custom: How the model of spaCy's usage page spells it, as in ``CustomTorchModel.v1``.
     requirements: What pip installs for the extra of this name.
     """
 
