@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
 
 from thinc.api import Optimizer, get_array_module
@@ -28,6 +29,7 @@ class FrameworkShim(Shim):
     """
 
     framework: str  # id of the framework, set by each subclass
+    arrays: ModuleType  # the folder's conversions of arrays
     output_gradients: str  # what the framework calls the gradients handed to its backward pass
 
     def __init__(self, model: Any, config: Any = None, optimizer: Any = None, device: Any = None):
@@ -90,18 +92,6 @@ class FrameworkShim(Shim):
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
         """Run the module in training mode. The callback takes ArgsKwargs of the outputs and
         their gradients, adds up the parameters' gradients and returns those of the inputs."""
-        raise NotImplementedError
-
-    def from_xp(self, array: Any, requires_grad: bool = False) -> Any:
-        """An array as the framework's tensor on this shim's device."""
-        raise NotImplementedError
-
-    def to_xp(self, tensor: Any) -> Any:
-        """The framework's tensor as an array of the same device."""
-        raise NotImplementedError
-
-    def is_tensor(self, obj: Any) -> bool:
-        """Whether this is a tensor of the framework."""
         raise NotImplementedError
 
     def parameters(self) -> Dict[str, Any]:
@@ -189,6 +179,20 @@ class FrameworkShim(Shim):
                 f"Expected a model of {token}, or a function (nO, nI) that returns one, got {what}."
             )
         return builder
+
+    # Arrays
+
+    def from_xp(self, array: Any, requires_grad: bool = False) -> Any:
+        """An array as the framework's tensor on this shim's device."""
+        return self.arrays.xp2tensor(array, requires_grad, device=self.device)
+
+    def to_xp(self, tensor: Any) -> Any:
+        """The framework's tensor as an array of the same device."""
+        return self.arrays.tensor2xp(tensor)
+
+    def is_tensor(self, obj: Any) -> bool:
+        """Whether this is a tensor of the framework."""
+        return bool(self.arrays.is_tensor(obj))
 
     # Running
 

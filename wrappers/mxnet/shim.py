@@ -14,6 +14,7 @@ from thinc.util import convert_recursive
 
 from ..shim import FrameworkShim
 from ..tree import leaves
+from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 # Gluon's blocks and their traced graphs are not safe to run from several threads at once.
@@ -27,6 +28,7 @@ class MXNetShim(FrameworkShim):
     """Holds a `mxnet.gluon.Block` for a Thinc model."""
 
     framework = "mxnet"
+    arrays = arrays
     output_gradients = "head_grads"
 
     def __init__(
@@ -76,15 +78,6 @@ class MXNetShim(FrameworkShim):
         return self._builder is None
 
     # Running
-
-    def is_tensor(self, obj: Any) -> bool:
-        return is_tensor(obj)
-
-    def from_xp(self, array: Any, requires_grad: bool = False) -> mx.nd.NDArray:
-        return xp2tensor(array, requires_grad, self.device)
-
-    def to_xp(self, tensor: mx.nd.NDArray) -> Any:
-        return tensor2xp(tensor)
 
     def _run(self, inputs: ArgsKwargs) -> Any:
         args = self._positional(inputs)

@@ -13,6 +13,7 @@ from thinc.util import convert_recursive, get_torch_default_device
 
 from ..shim import FrameworkShim
 from ..tree import leaves
+from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 
@@ -20,6 +21,7 @@ class PyTorchShim(FrameworkShim):
     """Holds a `torch.nn.Module` for a Thinc model."""
 
     framework = "pytorch"
+    arrays = arrays
     output_gradients = "grad_tensors"
 
     def __init__(
@@ -73,15 +75,6 @@ class PyTorchShim(FrameworkShim):
         self._grad_scaler.to_(self.device)
 
     # Running
-
-    def is_tensor(self, obj: Any) -> bool:
-        return is_tensor(obj)
-
-    def from_xp(self, array: Any, requires_grad: bool = False) -> torch.Tensor:
-        return xp2tensor(array, requires_grad, self.device)
-
-    def to_xp(self, tensor: torch.Tensor) -> Any:
-        return tensor2xp(tensor)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, enabled=self._mixed_precision)

@@ -15,6 +15,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from ..shim import FrameworkShim
 from ..tree import leaves, zeros
+from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 
@@ -22,6 +23,7 @@ class TensorFlowShim(FrameworkShim):
     """Holds a Keras 3 model or a `tf.Module` for a Thinc model."""
 
     framework = "tensorflow"
+    arrays = arrays
     output_gradients = "output_gradients"
 
     def __init__(
@@ -107,15 +109,6 @@ class TensorFlowShim(FrameworkShim):
             self._run(False, tuple(inputs.args), inputs.kwargs)
 
     # Running
-
-    def is_tensor(self, obj: Any) -> bool:
-        return is_tensor(obj)
-
-    def from_xp(self, array: Any, requires_grad: bool = False) -> tf.Tensor:
-        return xp2tensor(array, device=self.device)
-
-    def to_xp(self, tensor: tf.Tensor) -> Any:
-        return tensor2xp(tensor)
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with tf.device(self.device):
