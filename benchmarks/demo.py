@@ -20,10 +20,11 @@ from typing import Any, Dict, List, Optional
 import typer
 from rich.console import Console
 from rich.table import Table
+from spacy_frameworks.wrappers.framework import FRAMEWORKS, THINC
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 COMPONENTS = {"tagger": "tag_acc", "textcat": "cats_macro_f"}
-FRAMEWORKS = ["PyTorch", "TensorFlow", "MXNet", "Thinc"]
+TOKENS = [fw.token for fw in (*FRAMEWORKS, THINC)]
 WARM_UP = 3  # updates that are not timed: tracing, hybridizing, first allocations
 
 console = Console()
@@ -40,7 +41,11 @@ def main(
     """Train the tagger and the textcat with every framework, and compare them in one table."""
     if (train is None) != (dev is None):
         raise typer.BadParameter("give both files, for training and for evaluation, or none")
-    components, frameworks = component or list(COMPONENTS), framework or FRAMEWORKS
+    components, frameworks = component or list(COMPONENTS), framework or TOKENS
+    unknown = [x for x in (*components, *frameworks) if x not in (*COMPONENTS, *TOKENS)]
+    if unknown:
+        known = f"{', '.join(COMPONENTS)}; {', '.join(TOKENS)}"
+        raise typer.BadParameter(f"unknown: {', '.join(unknown)}. There are: {known}")
     if one:
         (name,), (token,) = components, frameworks
         train_one(name, token, output / name / token, train, dev)

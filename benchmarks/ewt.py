@@ -19,8 +19,9 @@ from rich.console import Console
 from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.util import fix_random_seed, minibatch
+from spacy_frameworks.wrappers.framework import FRAMEWORKS, THINC
 
-FRAMEWORKS = ["PyTorch", "TensorFlow", "MXNet", "Thinc"]
+TOKENS = [fw.token for fw in (*FRAMEWORKS, THINC)]
 TASKS = {"tagger": ("tag_acc", 2), "textcat": ("cats_macro_f", 4)}
 
 
@@ -73,7 +74,7 @@ def main(
     console = Console(stderr=True)
     rows = []
     for name in task or TASKS:
-        for fw in framework or FRAMEWORKS:
+        for fw in framework or TOKENS:
             runs = [
                 score(data, name, fw, seed, epochs or TASKS[name][1], console)
                 for seed in range(seeds)
