@@ -54,9 +54,10 @@ def swap_framework(nlp: Union[Language, str, Path], framework: str) -> Language:
     for (name, old), (_, new) in zip(nlp.components, swapped.components):
         if not hasattr(old, "to_bytes"):
             continue
-        skip = ["vocab", "model"] if isinstance(getattr(old, "model", None), Model) else ["vocab"]
+        has_model = isinstance(getattr(old, "model", None), Model)
+        skip = ["vocab", "model"] if has_model else ["vocab"]
         new.from_bytes(old.to_bytes(exclude=skip), exclude=skip)
-        if "model" in skip:
+        if has_model:
             _convert_model(name, old.model, new.model, target)
     return swapped
 
