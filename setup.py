@@ -13,6 +13,7 @@ FRAMEWORKS, THINC = framework["FRAMEWORKS"], framework["THINC"]
 ROOTS = {"spacy_frameworks.wrappers": "wrappers", "spacy_frameworks.architectures": "architectures"}
 
 ARCHITECTURES = "spacy_frameworks.architectures"
+ENCODERS = ("FeedForward", "WindowEncoder", "BiLSTMEncoder", "TransformerEncoder")
 
 
 def architectures():
@@ -20,6 +21,9 @@ def architectures():
     for fw in (*FRAMEWORKS, THINC):
         yield f"spacy-frameworks.{fw.token}Tagger.v1 = {ARCHITECTURES}.tagger:{fw.token}Tagger"
         yield f"spacy-frameworks.{fw.token}TextCat.v1 = {ARCHITECTURES}.textcat:{fw.token}TextCat"
+        for encoder in ENCODERS:
+            name = f"{fw.token}{encoder}"
+            yield f"spacy-frameworks.{name}.v1 = {ARCHITECTURES}.encoders:{name}"
         custom = f"Custom{fw.custom}Model"
         yield f"spacy-frameworks.{custom}.v1 = {ARCHITECTURES}.usage_page:{custom}"
 

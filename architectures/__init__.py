@@ -3,16 +3,37 @@
 They are registered by entry points, so that configs find them without an import here.
 """
 
-from .networks import FeedForward, build_network, get_parameters, set_parameters
+from .encoders import (
+    build_bilstm_encoder,
+    build_feed_forward,
+    build_transformer_encoder,
+    build_window_encoder,
+)
+from .networks import (
+    BiLSTMEncoder,
+    FeedForward,
+    TransformerEncoder,
+    WindowEncoder,
+    build_network,
+    get_parameters,
+    set_parameters,
+)
 from .swap import swap_config, swap_framework
 from .tagger import build_tagger
 from .textcat import build_textcat
 
 __all__ = [
+    "BiLSTMEncoder",
     "FeedForward",
+    "TransformerEncoder",
+    "WindowEncoder",
+    "build_bilstm_encoder",
+    "build_feed_forward",
     "build_network",
     "build_tagger",
     "build_textcat",
+    "build_transformer_encoder",
+    "build_window_encoder",
     "get_parameters",
     "set_parameters",
     "swap_config",

@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, Union
 
-import numpy
 import spacy
 from spacy.language import Language
 from spacy.util import load_model_from_config
 from thinc.api import Config, Model
 
 from ..wrappers.framework import FRAMEWORKS, THINC, Framework, get_framework
-from .networks import get_parameters, set_parameters
+from .networks import convert_network
 
 # Registered names, the prefix left out for those of spaCy's usage page.
 _NAMES = re.compile(r"^((?:spacy-frameworks\.)?)(\w+)(\.v\d+)$")
@@ -89,7 +88,7 @@ def _convert_model(component: str, old: Model, new: Model, target: Framework) ->
             if old_node.has_dim(dim):
                 new_node.set_dim(dim, old_node.get_dim(dim))
         if "network" in old_node.attrs:
-            _convert_network(old_node, new_node)
+            convert_network(old_node, new_node)
             continue
         for name in old_node.param_names:
             if old_node.has_param(name):
@@ -106,16 +105,6 @@ def _convert_model(component: str, old: Model, new: Model, target: Framework) ->
                     "spacy-frameworks. Leave the component out, or use one of those networks."
                 )
             new_shim.from_bytes(old_shim.to_bytes())
-
-
-def _convert_network(old: Model, new: Model) -> None:
-    if old.has_dim("nO") and old.has_dim("nI"):
-        X = new.ops.alloc2f(1, old.get_dim("nI"))
-        state = numpy.random.get_state()
-        new.initialize(X=X, Y=new.ops.alloc2f(1, old.get_dim("nO")))
-        # What was drawn is replaced, and the caller's random numbers go on as if nothing was.
-        numpy.random.set_state(state)
-        set_parameters(new, get_parameters(old))
 
 
 def _walk(model: Model) -> Iterator[Model]:

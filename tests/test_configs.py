@@ -59,7 +59,15 @@ def test_every_framework_has_every_architecture():
     assert names == {
         f"spacy-frameworks.{name}.v1"
         for token, custom in tokens
-        for name in (f"{token}Tagger", f"{token}TextCat", f"Custom{custom}Model")
+        for name in (
+            f"{token}Tagger",
+            f"{token}TextCat",
+            f"{token}FeedForward",
+            f"{token}WindowEncoder",
+            f"{token}BiLSTMEncoder",
+            f"{token}TransformerEncoder",
+            f"Custom{custom}Model",
+        )
     }
 
 

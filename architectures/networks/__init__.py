@@ -4,145 +4,207 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import numpy
 from thinc.api import Model
-from thinc.types import ArgsKwargs, Floats2d
 from thinc.util import partial
 
 from ... import wrappers
 from ...wrappers.framework import THINC, get_framework
-from ...wrappers.wrapper import convert_default_inputs, get_shim
+from ...wrappers.wrapper import get_shim
 from ...wrappers.wrapper import init as init_wrapper
-from .description import FeedForward, Parameter, draw, from_description
+from .description import (
+    GATES,
+    BiLSTMEncoder,
+    FeedForward,
+    Network,
+    Parameter,
+    SequenceNetwork,
+    TransformerEncoder,
+    WindowEncoder,
+    draw,
+    from_description,
+)
+from .inputs import convert_row_inputs, convert_sequence_inputs, convert_sequence_outputs
 
-__all__ = ["FeedForward", "build_network", "get_parameters", "set_parameters"]
+__all__ = [
+    "BiLSTMEncoder",
+    "FeedForward",
+    "TransformerEncoder",
+    "WindowEncoder",
+    "build_network",
+    "get_parameters",
+    "set_parameters",
+]
 
 
 def build_network(
     framework: str,
-    network: FeedForward,
+    network: Network,
     dropout: float = 0.0,
     nO: Optional[int] = None,
     nI: Optional[int] = None,
-) -> Model[Floats2d, Floats2d]:
+) -> Model[Any, Any]:
     """Build a network in a framework.
 
     framework: Config token or id of a framework, or "Thinc".
     network: The description of the network.
     dropout: Rate of dropout in training, held in attrs["dropout_rate"] of the model (of its
         layers, in Thinc), where `set_dropout_rate` changes it.
-    nO, nI: Output and input width. What is None is inferred by `initialize`.
+    nO, nI: Output and input width. What is None is inferred by `initialize`, unless the network is
+        one of sequences, which needs both.
+    Returns a model from Floats2d to Floats2d, or, of sequences, from Ragged to Ragged.
 
-    Raises ValueError on an unknown framework, ImportError on one that is not installed.
+    Raises ValueError on an unknown framework or widths that the network cannot have, ImportError
+    on a framework that is not installed.
     """
-    fw = get_framework(framework)
+    fw, is_sequential = get_framework(framework), isinstance(network, SequenceNetwork)
+    if is_sequential and (nO is None or nI is None):
+        raise ValueError(f"A {type(network).__name__} needs nO and nI, got nO={nO} and nI={nI}.")
+    if nO is not None and nI is not None:
+        network.parameters(nO, nI)
     if fw is THINC:
-        model = _implementation(fw.id).feed_forward(network, nO, nI, dropout)
+        model = _implementation(fw.id, network)(network, nO, nI, dropout)
     else:
         model = getattr(wrappers, f"{fw.token}Wrapper")(
             partial(_build_module, fw.id, network),
-            convert_inputs=convert_inputs_with_dropout,
+            convert_inputs=convert_sequence_inputs if is_sequential else convert_row_inputs,
             config={"network": network.describe()},
             nO=nO,
             nI=nI,
         )
-        model.init = init
         model.attrs["dropout_rate"] = dropout
+        if is_sequential:
+            # Set here because Thinc's TensorFlow wrapper hands its converter the output alone.
+            model.attrs["convert_outputs"] = convert_sequence_outputs
+    if fw is not THINC or is_sequential:
+        model.init = init
     model.attrs["network"] = network.describe()
     return model
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Infer the dims, build the module, and draw its parameters; again at a second call."""
-    init_wrapper(model, X, Y)
-    network = from_description(model.attrs["network"])
-    set_parameters(model, draw(network, model.get_dim("nO"), model.get_dim("nI")))
-
-
-def convert_inputs_with_dropout(
-    model: Model, X: Floats2d, is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
-    """Hand a dropout mask for each place that wants one to the module, beside its input.
-
-    A rate in the module would be fixed when it is traced. Masks as inputs are not, and because
-    they come from Thinc's ops, training with dropout gives the same numbers in every framework.
-    """
-    inputs, get_dX = convert_default_inputs(model, X, is_train)
-    rate = model.attrs["dropout_rate"]
-    if not (is_train and rate):
-        return inputs, get_dX
-    network, shim = from_description(model.attrs["network"]), get_shim(model)
-    masks = [
-        shim.from_xp(model.ops.get_dropout_mask((X.shape[0], width), rate))
-        for width in network.dropout_widths(model.get_dim("nO"))
-    ]
-    return ArgsKwargs(args=(*inputs.args, *masks), kwargs={}), get_dX
+    if model.shims:
+        init_wrapper(model, X, Y)
+    set_parameters(model, draw(_network(model), model.get_dim("nO"), model.get_dim("nI")))
 
 
 # Parameters in Thinc's layout
 
 
-def get_parameters(model: Model[Floats2d, Floats2d]) -> Dict[str, numpy.ndarray]:
+def get_parameters(model: Model[Any, Any]) -> Dict[str, numpy.ndarray]:
     """The parameters of a network of `build_network`, by `Parameter.key` and in Thinc's layout,
     as copies."""
-    return {
-        parameter.key: numpy.array(value.T if transposed else value)
-        for parameter, transposed, value, _ in _entries(model)
-    }
+    return {place.parameter.key: place.get() for place in _places(model)}
 
 
-def set_parameters(
-    model: Model[Floats2d, Floats2d], parameters: Mapping[str, numpy.ndarray]
-) -> None:
+def set_parameters(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:
     """Assign what `get_parameters` of the same network in any framework returned.
 
     Raises ValueError that names the parameter if one is missing or of another shape; nothing is
     assigned then.
     """
-    entries = list(_entries(model))
-    for parameter, *_ in entries:
+    places = _places(model)
+    for parameter, *_ in places:
         came = parameters[parameter.key].shape if parameter.key in parameters else "none"
         if came != parameter.shape:
             raise ValueError(
                 f"Parameter {parameter.key!r}: expected shape {parameter.shape}, got {came}."
             )
-    for parameter, transposed, _, assign in entries:
-        value = parameters[parameter.key]
-        assign(numpy.ascontiguousarray(value.T if transposed else value))
+    for place in places:
+        place.set(parameters[place.parameter.key])
 
 
-def _entries(model: Model) -> List[Tuple[Parameter, bool, Any, Callable[[Any], None]]]:
-    """Each parameter with whether it is stored transposed, its value, and how to assign it."""
-    network = from_description(model.attrs["network"])
-    parameters = network.parameters(model.get_dim("nO"), model.get_dim("nI"))
-    entries: List[Tuple[Parameter, bool, Any, Callable[[Any], None]]] = []
+def convert_network(source: Model[Any, Any], target: Model[Any, Any]) -> None:
+    """Give a network the parameters of the same network in another framework, if it has any yet."""
+    if not (source.has_dim("nO") and source.has_dim("nI")):
+        return
+    for dim in ("nO", "nI"):
+        target.set_dim(dim, source.get_dim(dim))
+    state = numpy.random.get_state()
+    if isinstance(_network(target), SequenceNetwork):
+        target.initialize()
+    else:
+        X, Y = (target.ops.alloc2f(1, target.get_dim(dim)) for dim in ("nI", "nO"))
+        target.initialize(X, Y)
+    # What was drawn is replaced, and the caller's random numbers go on as if nothing was.
+    numpy.random.set_state(state)
+    set_parameters(target, get_parameters(source))
+
+
+class _Place(NamedTuple):
+    """Where a parameter is, and how to read and write it there in Thinc's layout."""
+
+    parameter: Parameter
+    get: Callable[[], numpy.ndarray]
+    set: Callable[[numpy.ndarray], None]
+
+
+def _places(model: Model) -> List[_Place]:
+    parameters = _network(model).parameters(model.get_dim("nO"), model.get_dim("nI"))
     if not model.shims:
         nodes = {node.name: node for node in model.walk()}
-        for p in parameters:
-            node = nodes[p.layer]
-            value = node.ops.to_numpy(node.get_param(p.name))
-            entries.append((p, False, value, partial(_set_thinc_param, node, p.name)))
-        return entries
+        return [_thinc_place(parameter, nodes[parameter.layer]) for parameter in parameters]
     shim = get_shim(model)
-    layout = _implementation(shim.framework).LAYOUT
-    handles = shim.parameters()
-    for p in parameters:
-        name, transposed = layout[p.kind, p.name]
-        handle = handles[f"{p.layer}.{name}"]
+    layout, handles = _module(shim.framework).LAYOUT, shim.parameters()
+    places = []
+    for parameter in parameters:
+        name, is_transposed = layout[parameter.kind, parameter.name]
+        handle = handles[f"{parameter.layer}.{name}"]
+        places.append(_framework_place(parameter, model, handle, is_transposed))
+    return places
+
+
+def _thinc_place(parameter: Parameter, node: Model) -> _Place:
+    def get() -> numpy.ndarray:
+        return node.ops.to_numpy(node.get_param(parameter.name)).copy()
+
+    def set(value: numpy.ndarray) -> None:
+        node.set_param(parameter.name, node.ops.asarray_f(value.copy()))  # type: ignore[arg-type]
+
+    return _Place(parameter, get, set)
+
+
+def _framework_place(
+    parameter: Parameter, model: Model, handle: Any, is_transposed: bool
+) -> _Place:
+    shim = get_shim(model)
+    stored = shim.get_value(handle).shape
+    gates = _module(shim.framework).GATES if parameter.kind == "lstm" else None
+
+    def get() -> numpy.ndarray:
         value = model.ops.to_numpy(shim.get_value(handle))
-        entries.append((p, transposed, value, partial(shim.set_value, handle)))
-    return entries
+        value = numpy.array(value.T if is_transposed else value).reshape(parameter.shape)
+        return _reorder(value, gates, GATES) if gates else value
+
+    def set(value: numpy.ndarray) -> None:
+        value = _reorder(value, GATES, gates) if gates else value
+        # The pieces of a maxout layer are rows of one matrix in the frameworks.
+        value = value.reshape(stored[::-1]).T if is_transposed else value.reshape(stored)
+        shim.set_value(handle, numpy.ascontiguousarray(value))
+
+    return _Place(parameter, get, set)
 
 
-def _set_thinc_param(node: Model, name: str, value: numpy.ndarray) -> None:
-    node.set_param(name, node.ops.asarray_f(value))  # type: ignore[arg-type]
+def _reorder(value: numpy.ndarray, gates: str, wanted: str) -> numpy.ndarray:
+    """The gates of an LSTM in another order."""
+    parts = dict(zip(gates, numpy.split(value, len(gates))))
+    return numpy.concatenate([parts[gate] for gate in wanted])
 
 
-def _implementation(framework_id: str) -> ModuleType:
+def _network(model: Model) -> Network:
+    return from_description(model.attrs["network"])
+
+
+def _module(framework_id: str) -> ModuleType:
     return importlib.import_module(f".{framework_id}", __name__)
 
 
-def _build_module(framework_id: str, network: FeedForward, nO: int, nI: int) -> Any:
-    return _implementation(framework_id).feed_forward(network, nO, nI)
+def _implementation(framework_id: str, network: Network) -> Callable:
+    return getattr(_module(framework_id), type(network).__name__)
+
+
+def _build_module(framework_id: str, network: Network, nO: int, nI: int) -> Any:
+    return _implementation(framework_id, network)(network, nO, nI)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mxnet.gluon import nn
+from mxnet.gluon import nn, rnn
 
 from . import description
 
@@ -14,7 +14,17 @@ LAYOUT = {
     ("linear", "b"): ("bias", False),
     ("norm", "G"): ("gamma", False),
     ("norm", "b"): ("beta", False),
+    ("lstm", "W_forward"): ("ahead._unfused.0.i2h_weight", False),
+    ("lstm", "U_forward"): ("ahead._unfused.0.h2h_weight", False),
+    ("lstm", "b_forward"): ("ahead._unfused.0.i2h_bias", False),
+    ("lstm", "W_backward"): ("back._unfused.0.i2h_weight", False),
+    ("lstm", "U_backward"): ("back._unfused.0.h2h_weight", False),
+    ("lstm", "b_backward"): ("back._unfused.0.i2h_bias", False),
 }
+# The order of an LSTM's gates: input, forget, cell, output.
+GATES = "ifco"
+# Thinc's LayerNorm adds this to the variance.
+EPSILON = 1e-8
 
 
 class FeedForward(nn.HybridBlock):
@@ -26,9 +36,8 @@ class FeedForward(nn.HybridBlock):
         with self.name_scope():
             self.hidden = nn.HybridSequential()
             self.hidden.add(*(nn.Dense(width, in_units=i) for i in widths[:-1]))
-            # Thinc's LayerNorm adds 1e-8 to the variance.
             self.norm = nn.HybridSequential()
-            self.norm.add(*(nn.LayerNorm(epsilon=1e-8, in_channels=width) for _ in range(norms)))
+            self.norm.add(*(_norm(width) for _ in range(norms)))
             self.out = nn.Dense(nO, in_units=widths[-1])
         self.activate_output = network.activate_output
 
@@ -48,5 +57,120 @@ class FeedForward(nn.HybridBlock):
         return X
 
 
-def feed_forward(network: description.FeedForward, nO: int, nI: int) -> Any:
-    return FeedForward(network, nO, nI)
+class WindowEncoder(nn.HybridBlock):
+    def __init__(self, network: description.WindowEncoder, nO: int, nI: int):
+        super().__init__()
+        self.size, self.pieces = network.window_size, network.maxout_pieces
+        window = nI * (2 * self.size + 1)
+        with self.name_scope():
+            self.windows = nn.HybridSequential()
+            self.norms = nn.HybridSequential()
+            for _ in range(network.depth):
+                self.windows.add(nn.Dense(nO * self.pieces, in_units=window))
+                self.norms.add(_norm(nO))
+
+    def hybrid_forward(self, F: Any, X: Any, mask: Any, *masks: Any) -> Any:
+        """X: Rows with gaps of `window_size` zeros between the sequences and at both ends.
+        mask: 1 for a row, 0 in the gaps. masks: Dropout's, one for each layer, or none."""
+        nW = self.size
+        is_row = F.expand_dims(F.slice_axis(mask, axis=0, begin=nW, end=-nW), axis=1)
+        before = F.slice_axis(X, axis=0, begin=0, end=nW)
+        after = F.slice_axis(X, axis=0, begin=-nW, end=None)
+        for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
+            neighbours = [
+                F.slice_axis(X, axis=0, begin=j, end=j - 2 * nW or None) for j in range(2 * nW + 1)
+            ]
+            pieces = window(F.concat(*neighbours, dim=1)).reshape((0, -1, self.pieces))
+            Y = F.broadcast_mul(norm(F.max(pieces, axis=2)), is_row)
+            # The gaps at both ends, which are zeros.
+            Y = F.concat(before, Y, after, dim=0)
+            X = X + (Y * masks[i] if masks else Y)
+        return X
+
+
+class BiLSTM(nn.HybridBlock):
+    """Two layers of one direction. MXNet's own bidirectional kernel lets padding into the
+    backward direction."""
+
+    def __init__(self, nO: int, nI: int):
+        super().__init__()
+        with self.name_scope():
+            self.ahead = rnn.LSTM(nO // 2, input_size=nI)
+            self.back = rnn.LSTM(nO // 2, input_size=nI)
+        for layer in (self.ahead, self.back):
+            # Gluon has two biases for each gate, of which one is enough; this one stays zero.
+            layer.l0_h2h_bias.grad_req = "null"
+
+    def hybrid_forward(self, F: Any, X: Any, lengths: Any) -> Any:
+        """X: Time first."""
+        backward = F.SequenceReverse(X, lengths, use_sequence_length=True)
+        backward = F.SequenceReverse(self.back(backward), lengths, use_sequence_length=True)
+        return F.concat(self.ahead(X), backward, dim=2)
+
+
+class BiLSTMEncoder(nn.HybridBlock):
+    def __init__(self, network: description.BiLSTMEncoder, nO: int, nI: int):
+        super().__init__()
+        with self.name_scope():
+            self.lstm = nn.HybridSequential()
+            self.lstm.add(*(BiLSTM(nO, width) for width in [nI, *[nO] * (network.depth - 1)]))
+
+    def hybrid_forward(self, F: Any, X: Any, mask: Any, *masks: Any) -> Any:
+        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
+        masks: Dropout's, one for each layer, or none."""
+        lengths = F.sum(mask, axis=1)
+        for i, layer in enumerate(self.lstm):
+            X = F.swapaxes(layer(F.swapaxes(X, 0, 1), lengths), 0, 1)
+            if masks:
+                X = X * masks[i]
+        return X
+
+
+class TransformerBlock(nn.HybridBlock):
+    def __init__(self, network: description.TransformerEncoder, width: int):
+        super().__init__()
+        self.heads, self.scale = network.heads, (width // network.heads) ** -0.5
+        hidden_width = network.hidden_width
+        with self.name_scope():
+            self.attention_norm = _norm(width)
+            self.qkv = nn.Dense(3 * width, in_units=width, use_bias=False, flatten=False)
+            self.attended = nn.Dense(width, in_units=width, flatten=False)
+            self.hidden_norm = _norm(width)
+            self.hidden = nn.Dense(hidden_width, in_units=width, flatten=False)
+            self.out = nn.Dense(width, in_units=hidden_width, flatten=False)
+
+    def hybrid_forward(self, F: Any, X: Any, bias: Any, *masks: Any) -> Any:
+        """bias: Added to the scores, to leave padding out; one line per sequence and head."""
+        # Sequences and heads become one dimension, over which batch_dot runs.
+        qkv = self.qkv(self.attention_norm(X)).reshape((0, 0, 3, self.heads, -1))
+        qkv = qkv.transpose((2, 0, 3, 1, 4)).reshape((0, -3, 0, 0))
+        Q, K, V = (F.squeeze(part, axis=0) for part in F.split(qkv, 3, axis=0))
+        scores = F.broadcast_add(F.batch_dot(Q * self.scale, K, transpose_b=True), bias)
+        attended = F.batch_dot(F.softmax(scores), V).reshape((-4, -1, self.heads, 0, 0))
+        Y = self.attended(attended.transpose((0, 2, 1, 3)).reshape((0, 0, -3)))
+        X = X + (Y * masks[0] if masks else Y)
+        hidden = F.relu(self.hidden(self.hidden_norm(X)))
+        Y = self.out(hidden * masks[1] if masks else hidden)
+        return X + (Y * masks[2] if masks else Y)
+
+
+class TransformerEncoder(nn.HybridBlock):
+    def __init__(self, network: description.TransformerEncoder, nO: int, nI: int):
+        super().__init__()
+        self.heads = network.heads
+        with self.name_scope():
+            self.blocks = nn.HybridSequential()
+            self.blocks.add(*(TransformerBlock(network, nO) for _ in range(network.depth)))
+            self.norm = _norm(nO)
+
+    def hybrid_forward(self, F: Any, X: Any, mask: Any, *masks: Any) -> Any:
+        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
+        masks: Dropout's, three for each block, or none."""
+        bias = F.expand_dims(F.repeat((1 - mask) * -1e30, repeats=self.heads, axis=0), axis=1)
+        for i, block in enumerate(self.blocks):
+            X = block(X, bias, *masks[3 * i : 3 * i + 3])
+        return self.norm(X)
+
+
+def _norm(width: int) -> Any:
+    return nn.LayerNorm(epsilon=EPSILON, in_channels=width)

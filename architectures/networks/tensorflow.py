@@ -15,7 +15,17 @@ LAYOUT = {
     ("linear", "b"): ("bias", False),
     ("norm", "G"): ("gamma", False),
     ("norm", "b"): ("beta", False),
+    ("lstm", "W_forward"): ("ahead.kernel", True),
+    ("lstm", "U_forward"): ("ahead.recurrent_kernel", True),
+    ("lstm", "b_forward"): ("ahead.bias", False),
+    ("lstm", "W_backward"): ("back.kernel", True),
+    ("lstm", "U_backward"): ("back.recurrent_kernel", True),
+    ("lstm", "b_backward"): ("back.bias", False),
 }
+# The order of an LSTM's gates: input, cell, forget, output.
+GATES = "icfo"
+# Thinc's LayerNorm adds this to the variance.
+EPSILON = 1e-8
 
 
 class FeedForward(keras.Model):
@@ -24,11 +34,8 @@ class FeedForward(keras.Model):
         width = network.hidden_width
         widths = [nI, *[width] * network.depth]
         self.hidden = [_built(keras.layers.Dense(width), nI) for nI in widths[:-1]]
-        # Thinc's LayerNorm adds 1e-8 to the variance.
         norms = network.depth if network.normalize else 0
-        self.norm = [
-            _built(keras.layers.LayerNormalization(epsilon=1e-8), width) for _ in range(norms)
-        ]
+        self.norm = [_norm(width) for _ in range(norms)]
         self.out = _built(keras.layers.Dense(nO), widths[-1])
         self.activate_output = network.activate_output
         self.built = True
@@ -49,8 +56,137 @@ class FeedForward(keras.Model):
         return X
 
 
-def feed_forward(network: description.FeedForward, nO: int, nI: int) -> Any:
-    return FeedForward(network, nO, nI)
+class WindowEncoder(keras.Model):
+    def __init__(self, network: description.WindowEncoder, nO: int, nI: int):
+        super().__init__()
+        self.size, self.pieces = network.window_size, network.maxout_pieces
+        window = nI * (2 * self.size + 1)
+        self.windows = [
+            _built(keras.layers.Dense(nO * self.pieces), window) for _ in range(network.depth)
+        ]
+        self.norms = [_norm(nO) for _ in range(network.depth)]
+        self.built = True
+
+    def call(self, X: tf.Tensor, mask: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
+        """X: Rows with gaps of `window_size` zeros between the sequences and at both ends.
+        mask: 1 for a row, 0 in the gaps. masks: Dropout's, one for each layer, or none."""
+        nW, rows = self.size, tf.shape(X)[0] - 2 * self.size
+        is_row = mask[nW : nW + rows, None]
+        for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
+            around = tf.concat([X[j : j + rows] for j in range(2 * nW + 1)], axis=1)
+            pieces = tf.reshape(window(around), (rows, -1, self.pieces))
+            Y = norm(tf.reduce_max(pieces, axis=2)) * is_row
+            Y = tf.pad(Y, ((nW, nW), (0, 0)))
+            X = X + (Y * masks[i] if masks else Y)
+        return X
+
+
+class LSTM(keras.Layer):
+    """TensorFlow's LSTM kernel; Keras has a fused one on GPUs only. Not BlockLSTMV2, whose gradient
+    is wrong: it is registered with that of this kernel, which has another order of gates."""
+
+    def __init__(self, nH: int, nI: int):
+        super().__init__()
+        self.kernel = self.add_weight(shape=(nI, 4 * nH))
+        self.recurrent_kernel = self.add_weight(shape=(nH, 4 * nH))
+        self.bias = self.add_weight(shape=(4 * nH,))
+        self.built = True
+
+    def call(self, X: tf.Tensor) -> tf.Tensor:
+        """X: Time first."""
+        nT, nB, nH = tf.shape(X)[0], tf.shape(X)[1], self.recurrent_kernel.shape[0]
+        state, unused = tf.zeros((nB, nH)), tf.zeros(nH)
+        return tf.raw_ops.BlockLSTM(
+            seq_len_max=tf.cast(nT, tf.int64),
+            x=X,
+            cs_prev=state,
+            h_prev=state,
+            w=tf.concat([self.kernel, self.recurrent_kernel], axis=0),
+            wci=unused,
+            wcf=unused,
+            wco=unused,
+            b=self.bias,
+            forget_bias=0.0,
+            cell_clip=-1.0,
+            use_peephole=False,
+        ).h
+
+
+class BiLSTM(keras.Layer):
+    def __init__(self, nO: int, nI: int):
+        super().__init__()
+        self.ahead, self.back = LSTM(nO // 2, nI), LSTM(nO // 2, nI)
+        self.built = True
+
+    def call(self, X: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """X: Time first."""
+        backward = tf.reverse_sequence(X, lengths, seq_axis=0, batch_axis=1)
+        backward = tf.reverse_sequence(self.back(backward), lengths, seq_axis=0, batch_axis=1)
+        return tf.concat([self.ahead(X), backward], axis=2)
+
+
+class BiLSTMEncoder(keras.Model):
+    def __init__(self, network: description.BiLSTMEncoder, nO: int, nI: int):
+        super().__init__()
+        self.lstm = [BiLSTM(nO, width) for width in [nI, *[nO] * (network.depth - 1)]]
+        self.built = True
+
+    def call(self, X: tf.Tensor, mask: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
+        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
+        masks: Dropout's, one for each layer, or none."""
+        lengths = tf.cast(tf.reduce_sum(mask, axis=1), tf.int64)
+        for i, layer in enumerate(self.lstm):
+            X = tf.transpose(layer(tf.transpose(X, (1, 0, 2)), lengths), (1, 0, 2))
+            if masks:
+                X = X * masks[i]
+        return X
+
+
+class TransformerBlock(keras.Layer):
+    def __init__(self, network: description.TransformerEncoder, width: int):
+        super().__init__()
+        self.heads = network.heads
+        self.attention_norm = _norm(width)
+        self.qkv = _built(keras.layers.Dense(3 * width, use_bias=False), width)
+        self.attended = _built(keras.layers.Dense(width), width)
+        self.hidden_norm = _norm(width)
+        self.hidden = _built(keras.layers.Dense(network.hidden_width), width)
+        self.out = _built(keras.layers.Dense(width), network.hidden_width)
+        self.built = True
+
+    def call(self, X: tf.Tensor, bias: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
+        """bias: Added to the scores, to leave padding out."""
+        shape, width = tf.shape(X), X.shape[2]
+        qkv = self.qkv(self.attention_norm(X))
+        qkv = tf.reshape(qkv, (shape[0], shape[1], 3, self.heads, width // self.heads))
+        Q, K, V = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)))
+        scores = tf.matmul(Q * (width // self.heads) ** -0.5, K, transpose_b=True) + bias
+        attended = tf.transpose(tf.matmul(tf.nn.softmax(scores), V), (0, 2, 1, 3))
+        Y = self.attended(tf.reshape(attended, shape))
+        X = X + (Y * masks[0] if masks else Y)
+        hidden = tf.nn.relu(self.hidden(self.hidden_norm(X)))
+        Y = self.out(hidden * masks[1] if masks else hidden)
+        return X + (Y * masks[2] if masks else Y)
+
+
+class TransformerEncoder(keras.Model):
+    def __init__(self, network: description.TransformerEncoder, nO: int, nI: int):
+        super().__init__()
+        self.blocks = [TransformerBlock(network, nO) for _ in range(network.depth)]
+        self.norm = _norm(nO)
+        self.built = True
+
+    def call(self, X: tf.Tensor, mask: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
+        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
+        masks: Dropout's, three for each block, or none."""
+        bias = (1 - mask[:, None, None]) * X.dtype.min
+        for i, block in enumerate(self.blocks):
+            X = block(X, bias, *masks[3 * i : 3 * i + 3])
+        return self.norm(X)
+
+
+def _norm(width: int) -> Any:
+    return _built(keras.layers.LayerNormalization(epsilon=EPSILON), width)
 
 
 def _built(layer: Any, nI: int) -> Any:
