@@ -9,7 +9,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from .layers import embedding, logistic_output, mean_per_doc, softmax_output, with_labels
-from .networks import FeedForward, build_network
+from .networks import FeedForward, build_network, resize_network
 from .per_framework import per_framework
 
 
@@ -42,15 +42,44 @@ def build_textcat(
         listener.
     RETURNS (Model): From docs to an array with a row of probabilities per doc.
 
-    Raises ValueError from `initialize` if nO is more than the number of categories.
+    Raises ValueError from `initialize` if nO is more than the number of categories; fewer are
+    refused by spaCy when they are added. Only with nO = None, categories can be added later.
     """
     tok2vec = embedding(tok2vec, embed, width, embed_size, nM, nC)
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
     output = softmax_output(nO) if exclusive_classes else logistic_output(nO)
-    with Model.define_operators({">>": chain}):
-        model = mean_per_doc(tok2vec) >> network >> output
+    model: Model[List[Doc], Floats2d] = chain(mean_per_doc(tok2vec), network, output)
     model.attrs["multi_label"] = not exclusive_classes
+    if nO is None:
+        # Where nO is fixed, spaCy refuses a category too many (E922).
+        model.attrs["resize_output"] = resize_output
     return with_labels(model, tok2vec, nO)
+
+
+# How far below the smallest bias that of a new exclusive category starts.
+NEW_BIAS = 10.0
+
+
+def resize_output(
+    model: Model[List[Doc], Floats2d], new_nO: int
+) -> Model[List[Doc], Floats2d]:
+    """Make room for new categories, in place; called by spaCy's `add_label`.
+
+    What was learned stays. The weights of a new category are zero. Its bias is zero where
+    categories are not exclusive. Where they are, it is so low that the predictions stay as they
+    are, yet not spaCy's -5000, which no training can raise.
+    """
+    *_, network, output = model.layers
+    if network.has_dim("nO") is not True or new_nO <= network.get_dim("nO"):
+        # Not initialized yet: the data will tell.
+        return model
+    is_exclusive = not model.attrs["multi_label"]
+    resized = resize_network(network, new_nO, lambda b: b.min() - NEW_BIAS if is_exclusive else 0)
+    model.layers[-2] = resized
+    for node, dims in ((model, ["nO"]), (output, ["nO", "nI"])):
+        for dim in dims:
+            node.set_dim(dim, new_nO, force=True)
+    return model
 
 
 globals().update(per_framework(lambda fw: f"{fw.token}TextCat", build_textcat))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
@@ -119,19 +120,45 @@ def set_parameters(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarra
 
 def convert_network(source: Model[Any, Any], target: Model[Any, Any]) -> None:
     """Give a network the parameters of the same network in another framework, if it has any yet."""
-    if not (source.has_dim("nO") and source.has_dim("nI")):
-        return
-    for dim in ("nO", "nI"):
-        target.set_dim(dim, source.get_dim(dim))
+    if source.has_dim("nO") and source.has_dim("nI"):
+        for dim in ("nO", "nI"):
+            target.set_dim(dim, source.get_dim(dim))
+        _initialize_with(target, get_parameters(source))
+
+
+def resize_network(
+    model: Model[Any, Any], new_nO: int, fill: Callable[[numpy.ndarray], float]
+) -> Model[Any, Any]:
+    """A copy of a feed-forward network with more outputs, under new ids, so that an optimizer
+    that knows the old one takes it for a new one.
+
+    fill: From the biases of the output layer to those of the new outputs, whose weights are zero.
+    """
+    parameters = get_parameters(model)
+    W, b = parameters["out.W"], parameters["out.b"]
+    more = new_nO - len(b)
+    parameters["out.W"] = numpy.pad(W, ((0, more), (0, 0)))
+    parameters["out.b"] = numpy.pad(b, (0, more), constant_values=fill(b))
+    framework = get_shim(model).framework if model.shims else THINC.id
+    rates = [node.attrs["dropout_rate"] for node in model.walk() if "dropout_rate" in node.attrs]
+    resized = build_network(
+        framework, _network(model), max(rates, default=0.0), new_nO, model.get_dim("nI")
+    )
+    _initialize_with(resized, parameters)
+    return resized
+
+
+def _initialize_with(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:
+    """Initialize a network whose dims are known, with these parameters instead of drawn ones."""
     state = numpy.random.get_state()
-    if isinstance(_network(target), SequenceNetwork):
-        target.initialize()
+    if isinstance(_network(model), SequenceNetwork):
+        model.initialize()
     else:
-        X, Y = (target.ops.alloc2f(1, target.get_dim(dim)) for dim in ("nI", "nO"))
-        target.initialize(X, Y)
+        X, Y = (model.ops.alloc2f(1, model.get_dim(dim)) for dim in ("nI", "nO"))
+        model.initialize(X, Y)
     # What was drawn is replaced, and the caller's random numbers go on as if nothing was.
     numpy.random.set_state(state)
-    set_parameters(target, get_parameters(source))
+    set_parameters(model, parameters)
 
 
 class _Place(NamedTuple):
@@ -207,4 +234,10 @@ def _implementation(framework_id: str, network: Network) -> Callable:
 
 
 def _build_module(framework_id: str, network: Network, nO: int, nI: int) -> Any:
-    return _implementation(framework_id, network)(network, nO, nI)
+    # Keras's layers draw seeds from Python's generator, which decides on the order of the training
+    # data: one seed shall give one order in every framework.
+    state = random.getstate()
+    try:
+        return _implementation(framework_id, network)(network, nO, nI)
+    finally:
+        random.setstate(state)
