@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
-import numpy
 from thinc.api import Model
 from thinc.types import Floats2d, Ragged
 
@@ -117,6 +116,6 @@ def _forward_positions(
     model: Model[Ragged, Ragged], X: Ragged, is_train: bool
 ) -> Tuple[Ragged, Callable[[Ragged], Ragged]]:
     ops, lengths = model.ops, model.ops.to_numpy(X.lengths)
-    positions = ops.position_encode(int(lengths.max(initial=0)), model.get_dim("nO"))
-    places = numpy.concatenate([numpy.arange(length) for length in lengths])
-    return Ragged(X.dataXd + positions[ops.asarray(places)], X.lengths), lambda dY: dY
+    table = ops.position_encode(int(lengths.max(initial=0)), model.get_dim("nO"))
+    positions = ops.xp.concatenate([table[:length] for length in lengths])
+    return Ragged(X.data + positions, X.lengths), lambda dY: dY

@@ -60,9 +60,7 @@ def build_textcat(
 NEW_BIAS = 10.0
 
 
-def resize_output(
-    model: Model[List[Doc], Floats2d], new_nO: int
-) -> Model[List[Doc], Floats2d]:
+def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[Doc], Floats2d]:
     """Make room for new categories, in place; called by spaCy's `add_label`.
 
     What was learned stays. The weights of a new category are zero. Its bias is zero where

@@ -210,7 +210,7 @@ def _framework_place(
         value = _reorder(value, GATES, gates) if gates else value
         # The pieces of a maxout layer are rows of one matrix in the frameworks.
         value = value.reshape(stored[::-1]).T if is_transposed else value.reshape(stored)
-        shim.set_value(handle, numpy.ascontiguousarray(value))
+        shim.set_value(handle, numpy.ascontiguousarray(value))  # type: ignore[arg-type]
 
     return _Place(parameter, get, set)
 

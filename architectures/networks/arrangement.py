@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Any, NamedTuple, Tuple
 
 import numpy
 from thinc.backends import Ops
-from thinc.types import Floats2d, FloatsXd
+
+# Thinc's types of arrays know little arithmetic.
+Array = Any
 
 
 class Arrangement(NamedTuple):
@@ -19,21 +21,24 @@ class Arrangement(NamedTuple):
     shape: Tuple[int, ...]
     places: numpy.ndarray
 
-    def spread(self, ops: Ops, rows: Floats2d) -> FloatsXd:
+    def spread(self, ops: Ops, rows: Array) -> Array:
         """Rows to the array."""
-        array = ops.alloc2f(int(numpy.prod(self.shape)), rows.shape[1])
-        array[ops.asarray(self.places)] = rows
+        array: Array = ops.alloc2f(int(numpy.prod(self.shape)), rows.shape[1])
+        array[self._index(ops)] = rows
         return array.reshape((*self.shape, rows.shape[1]))
 
-    def collect(self, ops: Ops, array: FloatsXd) -> Floats2d:
+    def collect(self, ops: Ops, array: Array) -> Array:
         """The array back to rows."""
-        return array.reshape((-1, array.shape[-1]))[ops.asarray(self.places)]  # type: ignore
+        return array.reshape((-1, array.shape[-1]))[self._index(ops)]
 
-    def mask(self, ops: Ops) -> FloatsXd:
+    def mask(self, ops: Ops) -> Array:
         """1 where there is a row, 0 elsewhere."""
-        mask = ops.alloc1f(int(numpy.prod(self.shape)))
-        mask[ops.asarray(self.places)] = 1
+        mask: Array = ops.alloc1f(int(numpy.prod(self.shape)))
+        mask[self._index(ops)] = 1
         return mask.reshape(self.shape)
+
+    def _index(self, ops: Ops) -> Array:
+        return ops.asarray(self.places)  # type: ignore[arg-type]
 
 
 def padded(lengths: numpy.ndarray) -> Arrangement:

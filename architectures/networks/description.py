@@ -30,8 +30,8 @@ def forget_init(ops: Ops, shape: Tuple[int, ...]) -> FloatsXd:
     (https://proceedings.mlr.press/v37/jozefowicz15.pdf)."""
     b = ops.alloc(shape)
     nH = shape[0] // 4
-    b[nH : 2 * nH] = 1  # type: ignore[index]
-    return b  # type: ignore[return-value]
+    b[nH : 2 * nH] = 1
+    return b
 
 
 # The order of an LSTM's gates: input, forget, cell, output.

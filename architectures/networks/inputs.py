@@ -12,11 +12,11 @@ from thinc.api import Model
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 
 from ...wrappers.wrapper import get_shim, output_gradients
-from .arrangement import Arrangement
+from .arrangement import Array, Arrangement
 from .description import Network, SequenceNetwork, from_description
 
 
-def check_width(model: Model, rows: Floats2d) -> None:
+def check_width(model: Model, rows: Array) -> None:
     """Raise ValueError if the input is not as wide as the network."""
     nI = model.maybe_get_dim("nI")
     if nI is not None and rows.shape[1] != nI:
@@ -27,7 +27,7 @@ def check_width(model: Model, rows: Floats2d) -> None:
         )
 
 
-def dropout_masks(model: Model, network: Network, rows: int, is_train: bool) -> List[Floats2d]:
+def dropout_masks(model: Model, network: Network, rows: int, is_train: bool) -> List[Array]:
     """A mask for each place that wants one, in the order in which Thinc's layers draw theirs.
 
     A rate in the module would be fixed when it is traced. Masks as inputs are not, and because
@@ -55,12 +55,12 @@ def convert_sequence_inputs(
     model: Model, X: Ragged, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Ragged]]:
     """For a network of sequences."""
-    check_width(model, X.dataXd)
+    check_width(model, X.data)
     shim, ops = get_shim(model), model.ops
     network, arrangement = from_description(model.attrs["network"]), _arrangement(model, X)
-    masks = dropout_masks(model, network, X.dataXd.shape[0], is_train)
+    masks = dropout_masks(model, network, X.data.shape[0], is_train)
     args = (
-        shim.from_xp(arrangement.spread(ops, X.dataXd), requires_grad=is_train),
+        shim.from_xp(arrangement.spread(ops, X.data), requires_grad=is_train),
         shim.from_xp(arrangement.mask(ops)),
         *(shim.from_xp(arrangement.spread(ops, mask)) for mask in masks),
     )
@@ -80,7 +80,7 @@ def convert_sequence_outputs(
     arrangement = _arrangement(model, X)
 
     def get_d_outputs(dY: Ragged) -> ArgsKwargs:
-        return output_gradients(shim, [output], [arrangement.spread(ops, dY.dataXd)])
+        return output_gradients(shim, [output], [arrangement.spread(ops, dY.data)])
 
     return Ragged(arrangement.collect(ops, shim.to_xp(output)), X.lengths), get_d_outputs
 
