@@ -43,6 +43,7 @@ packages = [
 extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
 extras["dev"] = [
+    "autograd>=1.8",
     "pytest>=8",
     "pytest-xdist>=3",
     "hypothesis>=6",

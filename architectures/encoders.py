@@ -40,7 +40,7 @@ def build_feed_forward(
 
     Raises ValueError on sizes that make no network.
     """
-    network = FeedForward(hidden_width or width, depth, normalize)
+    network = FeedForward(width if hidden_width is None else hidden_width, depth, normalize)
     return with_array(build_network(framework, network, dropout, width, width))
 
 
@@ -108,7 +108,7 @@ def build_transformer_encoder(
 
     Raises ValueError if the heads do not divide the width, or on sizes that make no network.
     """
-    network = TransformerEncoder(hidden_width or 4 * width, depth, heads)
+    network = TransformerEncoder(4 * width if hidden_width is None else hidden_width, depth, heads)
     model = build_network(framework, network, dropout, width, width)
     return in_groups(chain(add_positions(width), model), max_length)
 

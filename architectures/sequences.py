@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
+import numpy
 from thinc.api import Model
 from thinc.types import Floats2d, Ragged
+
+from .networks.inputs import check_width
 
 # The most rows, padding included, that are handed to a network of sequences at once. Docs of
 # similar lengths go together, so that one long doc does not pad all others to its length.
@@ -115,7 +118,11 @@ def add_positions(width: int) -> Model[Ragged, Ragged]:
 def _forward_positions(
     model: Model[Ragged, Ragged], X: Ragged, is_train: bool
 ) -> Tuple[Ragged, Callable[[Ragged], Ragged]]:
-    ops, lengths = model.ops, model.ops.to_numpy(X.lengths)
-    table = ops.position_encode(int(lengths.max(initial=0)), model.get_dim("nO"))
-    positions = ops.xp.concatenate([table[:length] for length in lengths])
-    return Ragged(X.data + positions, X.lengths), lambda dY: dY
+    check_width(model, X.data)
+    ops, lengths, width = model.ops, model.ops.to_numpy(X.lengths), model.get_dim("nO")
+    places = numpy.concatenate([numpy.arange(length) for length in lengths])
+    # Not ops.position_encode, whose wavelengths grow with the square of what they should.
+    columns = numpy.arange(width)
+    angles = places[:, None] / 10_000 ** (columns // 2 * 2 / width)
+    positions = numpy.where(columns % 2, numpy.cos(angles), numpy.sin(angles))
+    return Ragged(X.data + ops.asarray2f(positions), X.lengths), lambda dY: dY

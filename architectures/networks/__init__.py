@@ -63,14 +63,18 @@ def build_network(
     fw, is_sequential = get_framework(framework), isinstance(network, SequenceNetwork)
     if is_sequential and (nO is None or nI is None):
         raise ValueError(f"A {type(network).__name__} needs nO and nI, got nO={nO} and nI={nI}.")
+    if any(width is not None and width < 1 for width in (nO, nI)):
+        raise ValueError(f"Expected widths of at least 1, got nO={nO} and nI={nI}.")
     if nO is not None and nI is not None:
         network.parameters(nO, nI)
     if fw is THINC:
         model = _implementation(fw.id, network)(network, nO, nI, dropout)
+        model.name = type(network).__name__
     else:
         model = getattr(wrappers, f"{fw.token}Wrapper")(
             partial(_build_module, fw.id, network),
             convert_inputs=convert_sequence_inputs if is_sequential else convert_row_inputs,
+            model_name=type(network).__name__,
             config={"network": network.describe()},
             nO=nO,
             nI=nI,

@@ -17,12 +17,11 @@ from .description import Network, SequenceNetwork, from_description
 
 
 def check_width(model: Model, rows: Array) -> None:
-    """Raise ValueError if the input is not as wide as the network."""
+    """Raise ValueError if the input is not as wide as the layer."""
     nI = model.maybe_get_dim("nI")
     if nI is not None and rows.shape[1] != nI:
-        network = model.attrs["network"]["name"]
         raise ValueError(
-            f"The {network} was built for an input of width {nI}, but got one of width "
+            f"The layer '{model.name}' was built for an input of width {nI}, but got one of width "
             f"{rows.shape[1]}. Give it and the sublayer before it the same width."
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from . import description
 
@@ -15,12 +14,12 @@ LAYOUT = {
     ("linear", "b"): ("bias", False),
     ("norm", "G"): ("weight", False),
     ("norm", "b"): ("bias", False),
-    ("lstm", "W_forward"): ("weight_ih_l0", False),
-    ("lstm", "U_forward"): ("weight_hh_l0", False),
-    ("lstm", "b_forward"): ("bias_ih_l0", False),
-    ("lstm", "W_backward"): ("weight_ih_l0_reverse", False),
-    ("lstm", "U_backward"): ("weight_hh_l0_reverse", False),
-    ("lstm", "b_backward"): ("bias_ih_l0_reverse", False),
+    ("lstm", "W_forward"): ("ahead.weight_ih_l0", False),
+    ("lstm", "U_forward"): ("ahead.weight_hh_l0", False),
+    ("lstm", "b_forward"): ("ahead.bias_ih_l0", False),
+    ("lstm", "W_backward"): ("back.weight_ih_l0", False),
+    ("lstm", "U_backward"): ("back.weight_hh_l0", False),
+    ("lstm", "b_backward"): ("back.bias_ih_l0", False),
 }
 # The order of an LSTM's gates: input, forget, cell, output.
 GATES = "ifco"
@@ -78,25 +77,38 @@ class WindowEncoder(nn.Module):
         return X
 
 
+class BiLSTM(nn.Module):
+    """Two layers of one direction. PyTorch's bidirectional one would start in the padding, unless
+    the sequences are packed, which keeps it from using the fused kernel."""
+
+    def __init__(self, nO: int, nI: int):
+        super().__init__()
+        self.ahead, self.back = nn.LSTM(nI, nO // 2), nn.LSTM(nI, nO // 2)
+        for layer in (self.ahead, self.back):
+            # PyTorch has two biases for each gate, of which one is enough.
+            nn.init.zeros_(layer.bias_hh_l0).requires_grad_(False)
+
+    def forward(self, X: torch.Tensor, reverse: torch.Tensor) -> torch.Tensor:
+        """X: Time first. reverse: For each step the one that takes its place from right to left."""
+        backward, _ = self.back(torch.take_along_dim(X, reverse, dim=0))
+        backward = torch.take_along_dim(backward, reverse, dim=0)
+        return torch.cat([self.ahead(X)[0], backward], dim=2)
+
+
 class BiLSTMEncoder(nn.Module):
     def __init__(self, network: description.BiLSTMEncoder, nO: int, nI: int):
         super().__init__()
         widths = [nI, *[nO] * (network.depth - 1)]
-        self.lstm = nn.ModuleList(
-            nn.LSTM(width, nO // 2, batch_first=True, bidirectional=True) for width in widths
-        )
-        for layer in self.lstm:
-            # PyTorch has two biases for each gate, of which one is enough.
-            for unused in (layer.bias_hh_l0, layer.bias_hh_l0_reverse):
-                nn.init.zeros_(unused).requires_grad_(False)
+        self.lstm = nn.ModuleList(BiLSTM(nO, width) for width in widths)
 
     def forward(self, X: torch.Tensor, mask: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
         """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
         masks: Dropout's, one for each layer, or none."""
-        lengths = mask.sum(dim=1).to("cpu", torch.int64)
+        steps = torch.arange(X.shape[1], device=X.device)[:, None]
+        last = mask.sum(dim=1).to(torch.int64) - 1
+        reverse = torch.where(steps <= last, last - steps, steps)[:, :, None]
         for i, layer in enumerate(self.lstm):
-            packed = pack_padded_sequence(X, lengths, batch_first=True, enforce_sorted=False)
-            X, _ = pad_packed_sequence(layer(packed)[0], batch_first=True)
+            X = layer(X.transpose(0, 1), reverse).transpose(0, 1)
             if masks:
                 X = X * masks[i]
         return X

@@ -59,7 +59,7 @@ class FeedForward(keras.Model):
 class WindowEncoder(keras.Model):
     def __init__(self, network: description.WindowEncoder, nO: int, nI: int):
         super().__init__()
-        self.size, self.pieces = network.window_size, network.maxout_pieces
+        self.size, self.pieces, self.width = network.window_size, network.maxout_pieces, nO
         window = nI * (2 * self.size + 1)
         self.windows = [
             _built(keras.layers.Dense(nO * self.pieces), window) for _ in range(network.depth)
@@ -74,7 +74,7 @@ class WindowEncoder(keras.Model):
         is_row = mask[nW : nW + rows, None]
         for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
             around = tf.concat([X[j : j + rows] for j in range(2 * nW + 1)], axis=1)
-            pieces = tf.reshape(window(around), (rows, -1, self.pieces))
+            pieces = tf.reshape(window(around), (rows, self.width, self.pieces))
             Y = norm(tf.reduce_max(pieces, axis=2)) * is_row
             Y = tf.pad(Y, ((nW, nW), (0, 0)))
             X = X + (Y * masks[i] if masks else Y)

@@ -2,195 +2,276 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
+from typing import Any, Dict, List, Tuple
 
 import numpy
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from spacy_frameworks.architectures import (
+    BiLSTMEncoder,
     FeedForward,
+    TransformerEncoder,
+    WindowEncoder,
     build_network,
     get_parameters,
     set_parameters,
 )
-from thinc.api import Adam, fix_random_seed, set_dropout_rate
+from spacy_frameworks.architectures.networks import convert_network
+from thinc.api import Adam, Model, Ragged, fix_random_seed, set_dropout_rate
 
 from ..frameworks import ALL, WRAPPED
+from .reference import reference
 
-NI, NO, ROWS = 10, 5, 40
+NI, NO = 10, 6
+LENGTHS = [0, 5, 60, 1, 0, 17, 2, 33, 0]
+ROWS = sum(LENGTHS)
+STEPS = 50
 NETWORKS = [
     FeedForward(7),
     FeedForward(7, depth=0),
-    FeedForward(7, depth=2, normalize=True),
+    # Wide, because a norm of rows in which hardly a unit is active amplifies rounding.
+    FeedForward(16, depth=2, normalize=True),
     FeedForward(7, activate_output=True),
+    WindowEncoder(depth=2),
+    WindowEncoder(window_size=2, depth=2, maxout_pieces=2),
+    BiLSTMEncoder(depth=2),
+    TransformerEncoder(12, depth=2, heads=2),
 ]
+ONE_OF_EACH = [
+    FeedForward(16, normalize=True),
+    WindowEncoder(depth=1),
+    BiLSTMEncoder(),
+    TransformerEncoder(12, depth=1, heads=2),
+]
+every_network = pytest.mark.parametrize("network", NETWORKS, ids=repr)
+one_of_each = pytest.mark.parametrize("network", ONE_OF_EACH, ids=repr)
 
 
-def data() -> tuple[numpy.ndarray, numpy.ndarray]:
+def dims(network: Any) -> Dict[str, int]:
+    is_residual = isinstance(network, (WindowEncoder, TransformerEncoder))
+    return {"nO": NO, "nI": NO if is_residual else NI}
+
+
+def batch(network: Any, rows: numpy.ndarray) -> Any:
+    """What the network takes or gives."""
+    return (
+        rows if isinstance(network, FeedForward) else Ragged(rows, numpy.array(LENGTHS, dtype="i"))
+    )
+
+
+def rows(batch: Any) -> numpy.ndarray:
+    return batch.dataXd if isinstance(batch, Ragged) else batch
+
+
+def sequences(batch: Any) -> List[numpy.ndarray]:
+    return numpy.split(rows(batch), numpy.cumsum(LENGTHS)[:-1])
+
+
+def data(network: Any) -> Tuple[Any, Any]:
+    """Input and truth."""
     rng = numpy.random.default_rng(0)
+    X = rng.normal(size=(ROWS, dims(network)["nI"])).astype("f")
     truth = numpy.eye(NO, dtype="f")[rng.integers(0, NO, ROWS)]
-    return rng.normal(size=(ROWS, NI)).astype("f"), truth
+    return batch(network, X), batch(network, truth)
 
 
-def build(framework: str, network: FeedForward, dropout: float = 0.0, seed: int = 0):
+def build(framework: str, network: Any, dropout: float = 0.0, seed: int = 0) -> Model:
     fix_random_seed(seed)
-    return build_network(framework, network, dropout).initialize(*data())
+    if isinstance(network, FeedForward):
+        # Which infers its dims.
+        return build_network(framework, network, dropout).initialize(*data(network))
+    return build_network(framework, network, dropout, **dims(network)).initialize()
 
 
-def reference(network: FeedForward, params, X, dY):
-    """Output and gradients in float64, by the formulas."""
-    params = {key: value.astype("float64") for key, value in params.items()}
-    X, dY = X.astype("float64"), dY.astype("float64")
-    gradients, tape = {}, []
-    layers = [f"hidden.{i}" for i in range(network.depth)] + ["out"]
-    for i, layer in enumerate(layers):
-        linear = X @ params[f"{layer}.W"].T + params[f"{layer}.b"]
-        activated = layer != "out" or network.activate_output
-        Y = numpy.maximum(linear, 0) if activated else linear
-        norm = f"norm.{i}" if network.normalize and layer != "out" else None
-        scale = 1 / numpy.sqrt(Y.var(axis=1, keepdims=True) + 1e-8)
-        X_hat = (Y - Y.mean(axis=1, keepdims=True)) * scale
-        tape.append((layer, norm, activated, X, linear, scale, X_hat))
-        X = X_hat * params[f"{norm}.G"] + params[f"{norm}.b"] if norm else Y
-    output = X
-    for layer, norm, activated, X_in, linear, scale, X_hat in reversed(tape):
-        if norm:
-            gradients[f"{norm}.G"] = (dY * X_hat).sum(axis=0)
-            gradients[f"{norm}.b"] = dY.sum(axis=0)
-            d_hat = dY * params[f"{norm}.G"]
-            mean = d_hat.mean(axis=1, keepdims=True)
-            dY = scale * (d_hat - mean - X_hat * (d_hat * X_hat).mean(axis=1, keepdims=True))
-        if activated:
-            dY = dY * (linear > 0)
-        gradients[f"{layer}.W"] = dY.T @ X_in
-        gradients[f"{layer}.b"] = dY.sum(axis=0)
-        dY = dY @ params[f"{layer}.W"]
-    return output, dY, gradients
-
-
-def assert_close_to(expected: numpy.ndarray, came: numpy.ndarray) -> None:
-    assert came.shape == expected.shape
-    assert abs(came - expected).max() <= 1e-5 * abs(expected).max()
-
-
-def parameter_gradients(model) -> dict[str, numpy.ndarray]:
+def parameter_gradients(model: Model) -> Dict[str, numpy.ndarray]:
     """What an optimizer sees, by the names of the description."""
-    before = get_parameters(model)
-    model.finish_update(lambda key, weights, gradient, **_: (weights - gradient, gradient))
-    return {key: before[key] - value for key, value in get_parameters(model).items()}
+    model.finish_update(lambda key, weights, gradient, **_: (gradient.copy(), gradient))
+    return get_parameters(model)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("framework", ALL)
-def test_outputs_and_gradients_are_those_of_float64(framework, network):
-    model = build(framework, network)
-    (X, _), params = data(), get_parameters(model)
-    # Away from zero, so that subtracting the gradient from it is exact enough.
-    dY = numpy.random.default_rng(1).normal(size=(ROWS, NO)).astype("f")
-    Y, dX, gradients = reference(network, params, X, dY)
+def relative_error(expected: numpy.ndarray, came: numpy.ndarray) -> float:
+    assert came.shape == expected.shape
+    return abs(came - expected).max() / abs(expected).max()
+
+
+def errors(framework: str, network: Any) -> Dict[str, float]:
+    """How far output and gradients are from float64, relative to the largest value."""
+    model, (X, _), rng = build(framework, network), data(network), numpy.random.default_rng(1)
+    # No bias shall be zero, no scale one.
+    params = {
+        key: value + rng.normal(scale=0.1, size=value.shape).astype("f")
+        for key, value in get_parameters(model).items()
+    }
+    set_parameters(model, params)
+    dY = batch(network, rng.normal(size=(ROWS, NO)).astype("f"))
+    Y, dX, gradients = reference(network, params, sequences(X), sequences(dY))
     came, backprop = model.begin_update(X)
-    assert_close_to(Y, came)
-    assert_close_to(Y, model.predict(X))
-    assert_close_to(dX, backprop(dY))
+    found = {
+        "output": relative_error(Y, rows(came)),
+        "predicted": relative_error(Y, rows(model.predict(X))),
+        "input gradient": relative_error(dX, rows(backprop(dY))),
+    }
     came_gradients = parameter_gradients(model)
     assert came_gradients.keys() == gradients.keys()
     for key, gradient in gradients.items():
-        assert_close_to(gradient, came_gradients[key])
+        found[key] = relative_error(gradient, came_gradients[key])
+    return found
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+def update(model: Model, network: Any, optimizer: Adam) -> None:
+    X, truth = data(network)
+    Y, backprop = model.begin_update(X)
+    backprop(batch(network, (rows(Y) - rows(truth)) / ROWS))
+    model.finish_update(optimizer)
+
+
+@functools.cache
+def trained(framework: str, network: Any, dropout: float) -> Dict[str, numpy.ndarray]:
+    """The parameters after some training."""
+    model, optimizer = build(framework, network, dropout), Adam(0.001, L2=0.01)
+    for _ in range(STEPS):
+        update(model, network, optimizer)
+    return get_parameters(model)
+
+
+@every_network
+@pytest.mark.parametrize("framework", ALL)
+def test_outputs_and_gradients_are_those_of_float64(framework, network):
+    found = errors(framework, network)
+    assert {key: error for key, error in found.items() if error > 1e-5} == {}
+
+
+@every_network
 @pytest.mark.parametrize("framework", WRAPPED)
 def test_one_seed_is_one_start(framework, network):
     expected = get_parameters(build("Thinc", network, seed=3))
     came = get_parameters(build(framework, network, seed=3))
+    assert came.keys() == expected.keys()
     for key, value in expected.items():
         assert_array_equal(came[key], value)
 
 
+@every_network
 @pytest.mark.parametrize("framework", WRAPPED)
-def test_training_with_dropout_is_that_of_thinc(framework):
-    X, truth = data()
-
-    def train(framework: str):
-        model = build(framework, FeedForward(7, depth=2, normalize=True), dropout=0.3)
-        optimizer = Adam(0.01, L2=0.01)
-        for _ in range(50):
-            Y, backprop = model.begin_update(X)
-            backprop((Y - truth) / ROWS)
-            model.finish_update(optimizer)
-        return get_parameters(model)
-
-    expected = train("Thinc")
-    for key, value in train(framework).items():
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_training_is_that_of_thinc(framework, network, dropout):
+    start, expected = get_parameters(build("Thinc", network)), trained("Thinc", network, dropout)
+    for key, value in trained(framework, network, dropout).items():
+        assert abs(value - start[key]).max() > 0.01
         assert_allclose(value, expected[key], atol=1e-3)
 
 
+@one_of_each
 @pytest.mark.parametrize("framework", ALL)
-def test_dropout_obeys_set_dropout_rate_at_every_pass(framework):
-    model, (X, _) = build(framework, FeedForward(40), dropout=0.5), data()
-    expected = model.predict(X)
-    assert abs(model.begin_update(X)[0] - expected).max() > 0.1
+def test_dropout_obeys_set_dropout_rate_at_every_pass(framework, network):
+    model, (X, truth) = build(framework, network, dropout=0.5), data(network)
+    expected = rows(model.predict(X))
+    assert abs(rows(model.begin_update(X)[0]) - expected).max() > 0.1
     set_dropout_rate(model, 0.0)
-    assert_allclose(model.begin_update(X)[0], expected, atol=1e-6)
+    assert_allclose(rows(model.begin_update(X)[0]), expected, atol=1e-5)
     set_dropout_rate(model, 1.0)
-    assert_allclose(model.begin_update(X)[0], numpy.zeros((ROWS, NO)), atol=1e-6)
+    # What is dropped might as well come from layers that are zero.
+    zeros = {k: v if k.endswith(".G") else 0 * v for k, v in get_parameters(model).items()}
+    dropped, _, _ = reference(network, zeros, sequences(X), sequences(truth))
+    assert_allclose(rows(model.begin_update(X)[0]), dropped, atol=1e-5)
 
 
+@one_of_each
 @pytest.mark.parametrize("framework", ALL)
-def test_a_second_initialize_draws_again(framework):
-    model = build(framework, FeedForward(7))
-    before = get_parameters(model)["hidden.0.W"]
-    model.initialize(*data())
-    assert abs(get_parameters(model)["hidden.0.W"] - before).max() > 0.1
+def test_a_second_initialize_draws_again(framework, network):
+    model = build(framework, network)
+    before = get_parameters(model)
+    model.initialize(*data(network))
+    for key, value in get_parameters(model).items():
+        is_drawn = key.split(".")[-1][0] in "WU"
+        assert (abs(value - before[key]).max() > 0.1) == is_drawn
 
 
-@pytest.mark.parametrize("framework", ALL)
-def test_parameters_move_between_networks(framework):
-    network = FeedForward(7, depth=2, normalize=True)
-    source, target = build("Thinc", network, seed=1), build(framework, network, seed=2)
-    set_parameters(target, get_parameters(source))
-    X, _ = data()
-    assert_allclose(target.predict(X), source.predict(X), atol=1e-6)
-    with pytest.raises(ValueError, match=r"'out.b': expected shape \(5,\), got none"):
-        set_parameters(target, {k: v for k, v in get_parameters(source).items() if k != "out.b"})
-
-
-@pytest.mark.parametrize("framework", ALL)
-def test_bytes_copies_and_pickles_predict_the_same(framework):
-    network, (X, _) = FeedForward(7, depth=2, normalize=True), data()
-    model = build(framework, network, dropout=0.2)
-    loaded = build_network(framework, network).from_bytes(model.to_bytes())
-    for other in (loaded, model.copy(), pickle.loads(pickle.dumps(model))):
-        assert_array_equal(other.predict(X), model.predict(X))
-        assert other.to_bytes() == model.to_bytes()
-        other.begin_update(X)[1](numpy.ones((ROWS, NO), dtype="f"))
-        other.finish_update(Adam(0.1))
-        assert abs(other.predict(X) - model.predict(X)).max() > 0.01
-
-
-@pytest.mark.parametrize("framework", ALL)
-def test_a_batch_without_rows_gives_an_output_without_rows(framework):
-    model = build(framework, FeedForward(7))
-    for shape in ((0, 0), (0, NI)):
-        Y, backprop = model.begin_update(numpy.zeros(shape, dtype="f"))
-        assert Y.shape == (0, NO)
-        assert backprop(Y).shape == shape
-
-
+@one_of_each
 @pytest.mark.parametrize("framework", WRAPPED)
-def test_weights_of_another_architecture_are_refused(framework):
-    data_ = build(framework, FeedForward(7)).to_bytes()
-    model = build(framework, FeedForward(7, normalize=True))
-    before = model.to_bytes()
-    with pytest.raises(ValueError, match=r"another architecture: expected .*normalize"):
-        model.from_bytes(data_)
-    assert (
-        model.shims[0].to_bytes()
-        == build_network(framework, FeedForward(7, normalize=True))
-        .from_bytes(before)
-        .shims[0]
-        .to_bytes()
+def test_parameters_move_between_frameworks(framework, network):
+    source, target, back = (
+        build(token, network, seed=seed) for seed, token in enumerate(("Thinc", framework, "Thinc"))
     )
+    set_parameters(target, get_parameters(source))
+    set_parameters(back, get_parameters(target))
+    for key, value in get_parameters(source).items():
+        assert_array_equal(get_parameters(target)[key], value)
+        assert_array_equal(get_parameters(back)[key], value)
+
+
+@one_of_each
+@pytest.mark.parametrize("framework", ALL)
+def test_a_converted_network_predicts_the_same_and_draws_nothing(framework, network):
+    source, (X, _) = build(framework, network), data(network)
+    for token in ("Thinc", framework):
+        state = pickle.dumps(numpy.random.get_state())
+        target = build_network(token, network, **dims(network))
+        convert_network(source, target)
+        assert pickle.dumps(numpy.random.get_state()) == state
+        assert_allclose(rows(target.predict(X)), rows(source.predict(X)), atol=1e-5)
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_a_missing_parameter_is_refused_by_name(framework):
+    model = build(framework, FeedForward(7))
+    params = get_parameters(model)
+    del params["out.b"]
+    with pytest.raises(ValueError, match=r"'out.b': expected shape \(6,\), got none"):
+        set_parameters(model, params)
+
+
+@one_of_each
+@pytest.mark.parametrize("framework", ALL)
+def test_bytes_copies_and_pickles_predict_the_same_and_train_on(framework, network):
+    model, (X, _) = build(framework, network, dropout=0.2), data(network)
+    loaded = build_network(framework, network, **dims(network)).from_bytes(model.to_bytes())
+    models = [model, loaded, model.copy(), pickle.loads(pickle.dumps(model))]
+    before = rows(model.predict(X))
+    for other in models[1:]:
+        assert_array_equal(rows(other.predict(X)), before)
+        assert other.to_bytes() == model.to_bytes()
+    for other in models:
+        fix_random_seed(1)
+        update(other, network, Adam(0.1))
+        assert abs(rows(other.predict(X)) - before).max() > 0.1
+        assert_allclose(rows(other.predict(X)), rows(model.predict(X)), atol=1e-5)
+
+
+@one_of_each
+@pytest.mark.parametrize("framework", ALL)
+def test_a_batch_without_rows_gives_an_output_without_rows(framework, network):
+    model, nI = build(framework, network), dims(network)["nI"]
+    for shape in ((0, 0), (0, nI)):
+        X = numpy.zeros(shape, dtype="f")
+        for lengths in ([], [0, 0]):
+            is_rows = isinstance(network, FeedForward)
+            Y, backprop = model.begin_update(
+                X if is_rows else Ragged(X, numpy.array(lengths, dtype="i"))
+            )
+            assert rows(Y).shape == (0, NO)
+            assert rows(backprop(Y)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("saved", "network", "what"),
+    [
+        (FeedForward(7), FeedForward(7, normalize=True), "normalize"),
+        (WindowEncoder(1), WindowEncoder(2), "window_size"),
+        # The same shapes, so that only the description tells them apart.
+        (TransformerEncoder(12, heads=2), TransformerEncoder(12, heads=3), "heads"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_weights_of_another_architecture_are_refused(framework, saved, network, what):
+    model = build(framework, network)
+    before = model.shims[0].to_bytes()
+    with pytest.raises(ValueError, match=rf"another architecture: expected .*{what}"):
+        model.from_bytes(build(framework, saved).to_bytes())
+    assert model.shims[0].to_bytes() == before
 
 
 def test_sizes_that_make_no_network_are_refused():
@@ -198,3 +279,16 @@ def test_sizes_that_make_no_network_are_refused():
         FeedForward(0)
     with pytest.raises(ValueError, match="Did you mean 'PyTorch'"):
         build_network("PyTorhc", FeedForward(7))
+
+
+@pytest.mark.parametrize("framework", ALL)
+@pytest.mark.parametrize("network", [WindowEncoder(), TransformerEncoder(12)], ids=repr)
+def test_a_residual_network_is_as_wide_as_its_input(framework, network):
+    with pytest.raises(ValueError, match=r"nO=8 and nI=12"):
+        build_network(framework, network, nO=8, nI=12)
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_a_network_of_sequences_needs_both_widths(framework):
+    with pytest.raises(ValueError, match=r"nO=None and nI=12"):
+        build_network(framework, BiLSTMEncoder(), nI=12)

@@ -155,6 +155,15 @@ def test_frozen_parameters_get_no_gradient_and_stay(fw):
     assert_close(gradients[1], db2)
 
 
+def test_passes_through_frozen_parameters_may_be_open_at_once(fw):
+    params, dY = weights(), normal(5, 3, seed=1)
+    model = fw.Wrapper(fw.frozen(*params))
+    batches = [normal(5, 4, seed=seed) for seed in range(3)]
+    backprops = [model.begin_update(X)[1] for X in batches]
+    for X, backprop in reversed(list(zip(batches, backprops))):
+        assert_close(backprop(dY), two_layer_gradients(X, dY, *params)[0])
+
+
 def test_unused_parameters_get_no_update(fw):
     W, b, X, dY = normal(3, 4), normal(3), normal(5, 4, seed=2), normal(5, 3, seed=1)
     model = fw.Wrapper(fw.unused(W, b))

@@ -56,7 +56,8 @@ class MXNetShim(FrameworkShim):
         return mx.cpu() if device_type == "cpu" else mx.gpu(device_id)
 
     def adopt(self, module: mx.gluon.Block) -> mx.gluon.Block:
-        for parameter in module._collect_params_with_prefix().values():
+        self._all_parameters = list(module._collect_params_with_prefix().values())
+        for parameter in self._all_parameters:
             if parameter._data is None and not parameter._deferred_init:
                 parameter.initialize(ctx=self.device)
             elif self.device not in parameter.list_ctx():
@@ -116,6 +117,7 @@ class MXNetShim(FrameworkShim):
             return self._run(inputs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
+        self._renew_frozen()
         with _RUN_LOCK, mx.autograd.record(train_mode=True):
             outputs = self._run(inputs)
 
@@ -129,6 +131,13 @@ class MXNetShim(FrameworkShim):
             return convert_recursive(is_tensor, lambda tensor: tensor.grad, inputs)
 
         return outputs, backprop
+
+    def _renew_frozen(self) -> None:
+        """Give each frozen parameter a new handle to its memory. A pass records the handle, and
+        its backward pass clears the record, for every other pass that has the same one too."""
+        for parameter in self._all_parameters:
+            if parameter.grad_req == "null" and parameter._data is not None:
+                parameter._data = [array.detach() for array in parameter._data]
 
     # Parameters
 
@@ -181,7 +190,7 @@ class MXNetShim(FrameworkShim):
         return self.adopt(_with_gradients(state))
 
     def _own_state(self) -> Dict[str, Any]:
-        return {**super()._own_state(), "_traces": {}}
+        return {**super()._own_state(), "_traces": {}, "_all_parameters": []}
 
 
 def _hybridize(block: mx.gluon.Block) -> None:
