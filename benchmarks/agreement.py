@@ -8,6 +8,7 @@ tests. That takes autograd and pytest too.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, List, Optional
 
 import typer
@@ -47,6 +48,16 @@ def from_thinc(network: Any, framework: str, dropout: float) -> float:
     return max(abs(came[key] - value).max() for key, value in expected.items())
 
 
+def short(network: Any) -> str:
+    """The network without what is left at its default."""
+    values = [
+        f"{field.name}={getattr(network, field.name)}"
+        for field in dataclasses.fields(network)
+        if getattr(network, field.name) != field.default
+    ]
+    return f"{type(network).__name__}({', '.join(values)})"
+
+
 def main(
     framework: Optional[List[str]] = typer.Option(None, help="All four by default."),
 ) -> None:
@@ -55,7 +66,7 @@ def main(
     rows = []
     for network in NETWORKS:
         for fw in framework or TOKENS:
-            rows.append([f"`{network}`", fw, *(f"{e:.0e}" for e in measure(network, fw))])
+            rows.append([f"`{short(network)}`", fw, *(f"{e:.0e}" for e in measure(network, fw))])
             console.print(" | ".join(rows[-1]))
     for row in (COLUMNS, ["---"] * len(COLUMNS), *rows):
         print(f"| {' | '.join(row)} |")
