@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, Dict, Iterator
 
+import numpy
 import pytest
 import spacy
 from catalogue import RegistryError
+from numpy.testing import assert_allclose, assert_array_equal
+from spacy.cli.debug_config import debug_config
 from spacy.cli.train import train
+from spacy.training import Example
+from spacy.training.initialize import init_nlp
 from spacy.util import load_config, registry
+from spacy_frameworks.architectures import get_parameters, swap_framework
+from spacy_frameworks.architectures.corpus import create_corpus
 from spacy_frameworks.wrappers import FRAMEWORKS
+from spacy_frameworks.wrappers.framework import get_framework
+from thinc.api import Adam, Model
 
 from .frameworks import ALL
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.cfg"))
+FEW = {"corpora.train.limit": 40, "corpora.dev.limit": 20, "training.max_steps": 3}
+MARKS = {fw.token: getattr(pytest.mark, fw.id) for fw in FRAMEWORKS}
+TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
 GROUPS = {
     "spacy_architectures": registry.architectures,
     "spacy_readers": registry.readers,
@@ -71,18 +86,28 @@ def test_every_framework_has_every_architecture():
     }
 
 
-@pytest.mark.parametrize("name", ["tagger", "textcat"])
+def architectures(section: Dict[str, Any]) -> Iterator[str]:
+    """The names of all architectures in a config."""
+    for key, value in section.items():
+        if key == "@architectures":
+            yield value
+        elif isinstance(value, dict):
+            yield from architectures(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("framework", ALL)
 def test_config_trains_by_the_name_of_the_framework_alone(name, framework, tmp_path):
-    overrides = {"vars.framework": framework, "training.max_steps": 3}
+    overrides = {"vars.framework": framework, **FEW}
     train(CONFIGS / f"{name}.cfg", tmp_path, overrides=overrides)
     nlp = spacy.load(tmp_path / "model-last")
-    architecture = nlp.config.interpolate()["components"][name]["model"]["@architectures"]
-    assert architecture.startswith(f"spacy-frameworks.{framework}")
+    names = architectures(nlp.config.interpolate())
+    own = [name for name in names if not name.startswith("spacy.")]
+    assert own and all(name.startswith(f"spacy-frameworks.{framework}") for name in own)
     assert nlp("One sentence.")
 
 
-@pytest.mark.parametrize("name", ["tagger", "textcat"])
+@pytest.mark.parametrize("name", NAMES)
 def test_config_is_complete(name):
     config = load_config(CONFIGS / f"{name}.cfg", overrides={"vars.framework": "Thinc"})
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
@@ -90,6 +115,12 @@ def test_config_is_complete(name):
     # The weights of further scores are filled in when the config is loaded, too.
     filled["training"].pop("score_weights"), given["training"].pop("score_weights")
     assert filled == given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_says_how_to_train_it_and_passes_spacys_check(name):
+    assert f"spacy train configs/{name}.cfg " in (CONFIGS / f"{name}.cfg").read_text()
+    debug_config(CONFIGS / f"{name}.cfg", overrides={"vars.framework": "Thinc"})
 
 
 def test_unknown_framework_is_an_error_that_lists_the_names(tmp_path):
@@ -165,3 +196,88 @@ assert importlib.util.find_spec("architectures") is None
 """
     result = run("-c", script, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+# Encoders under heads
+
+
+def initialize(name: str, framework: str, **overrides: str) -> spacy.Language:
+    overrides = {"vars.framework": framework, **FEW, **overrides}
+    return init_nlp(load_config(CONFIGS / f"{name}.cfg", overrides, interpolate=False))
+
+
+def networks(nlp: spacy.Language) -> list[Model]:
+    """The networks of this package."""
+    models = [component.model for _, component in nlp.pipeline]
+    return [node for model in models for node in model.walk() if "network" in node.attrs]
+
+
+def examples(nlp: spacy.Language) -> list[Example]:
+    return list(create_corpus({"train": None, "dev": None}, "train", limit=8)(nlp))
+
+
+@pytest.mark.parametrize("framework", ALL)
+@pytest.mark.parametrize("removed", ["tagger", "textcat"])
+def test_either_head_alone_trains_the_shared_encoder(framework, removed):
+    nlp = initialize("shared_tok2vec", framework)
+    nlp.remove_pipe(removed)
+    encoder, *_ = networks(nlp)
+    before = get_parameters(encoder)
+    # As `spacy train` does: the gradient is complete only when the heads have had their turn.
+    nlp.update(examples(nlp), sgd=False)
+    nlp.get_pipe("tok2vec").finish_update(Adam(0.01))
+    after = get_parameters(encoder)
+    assert all((after[name] != before[name]).any() for name in before)
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_a_shared_encoder_is_saved_and_loaded_with_its_heads(framework, tmp_path):
+    nlp = initialize("shared_tok2vec", framework)
+    for _ in range(2):
+        nlp.update(examples(nlp), sgd=Adam(0.01))
+    nlp.to_disk(tmp_path)
+    for doc, expected in zip(spacy.load(tmp_path).pipe(TEXTS), nlp.pipe(TEXTS)):
+        assert_array_equal(doc.tensor, expected.tensor)
+        assert doc.cats == expected.cats
+        assert [token.tag_ for token in doc] == [token.tag_ for token in expected]
+
+
+TOKENS = [*(fw.token for fw in FRAMEWORKS), "Thinc"]
+ENCODERS = {
+    "tagger_feed_forward": "FeedForward",
+    "tagger_window": "WindowEncoder",
+    "tagger_bilstm": "BiLSTMEncoder",
+    "tagger_transformer": "TransformerEncoder",
+}
+# Each encoder in a framework of its own, and the next framework for the head above it.
+MIXED = [
+    pytest.param(*names, below, above, marks=[MARKS[t] for t in (below, above) if t in MARKS])
+    for names, below, above in zip(ENCODERS.items(), TOKENS, [*TOKENS[1:], TOKENS[0]])
+]
+
+
+@pytest.mark.parametrize(("name", "encoder", "below", "above"), MIXED)
+def test_an_encoder_of_one_framework_under_a_head_of_another(name, encoder, below, above, tmp_path):
+    key = "components.tagger.model.tok2vec.encode.@architectures"
+    nlp = initialize(name, above, **{key: f"spacy-frameworks.{below}{encoder}.v1"})
+    assert count_frameworks(nlp) == {below: 1, above: 1}
+    sample, optimizer = examples(nlp), Adam(0.01)
+    losses = [nlp.update(sample, sgd=optimizer)["tagger"] for _ in range(4)]
+    assert losses[-1] < losses[0]
+    nlp.to_disk(tmp_path)
+    assert_array_equal(probabilities(spacy.load(tmp_path)), probabilities(nlp))
+    for target in {below, above, "Thinc"}:
+        swapped = swap_framework(nlp, target)
+        assert count_frameworks(swapped) == {target: 2}
+        assert_allclose(probabilities(swapped), probabilities(nlp), atol=1e-5)
+
+
+def count_frameworks(nlp: spacy.Language) -> Counter[str]:
+    """How many networks there are of each framework."""
+    ids = [node.shims[0].framework if node.shims else "thinc" for node in networks(nlp)]
+    return Counter(get_framework(framework).token for framework in ids)
+
+
+def probabilities(nlp: spacy.Language) -> numpy.ndarray:
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    return numpy.vstack(nlp.get_pipe("tagger").model.predict(docs))

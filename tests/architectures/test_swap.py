@@ -249,7 +249,7 @@ import spacy
 from spacy.tokens import DocBin
 nlp = spacy.load({str(tmp_path / "nlp")!r})
 docs = [nlp("Anna kept the plan ."), nlp("the bank of Lisbon")]
-DocBin(docs=docs, attrs=["TAG", "ENT_TYPE", "SENT_START"], store_user_data=True).to_disk("docs.spacy")
+DocBin(docs=docs, attrs=["TAG", "ENT_TYPE", "SENT_START"]).to_disk("docs.spacy")
 import numpy
 numpy.save("tensor.npy", numpy.vstack([doc.tensor for doc in docs]))
 """
