@@ -12,7 +12,7 @@ from thinc.api import Model
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 
 from ...wrappers.wrapper import get_shim, output_gradients
-from .arrangement import Array, Arrangement
+from .arrangement import Arrangement, Array
 from .description import Network, SequenceNetwork, from_description
 
 
