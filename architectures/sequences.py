@@ -8,6 +8,7 @@ import numpy
 from thinc.api import Model
 from thinc.types import Floats2d, Ragged
 
+from .networks.arrangement import Array
 from .networks.inputs import check_width
 
 # The most rows, padding included, that are handed to a network of sequences at once. Docs of
@@ -124,5 +125,6 @@ def _forward_positions(
     # Not ops.position_encode, whose wavelengths grow with the square of what they should.
     columns = numpy.arange(width)
     angles = places[:, None] / 10_000 ** (columns // 2 * 2 / width)
-    positions = numpy.where(columns % 2, numpy.cos(angles), numpy.sin(angles))
-    return Ragged(X.data + ops.asarray2f(positions), X.lengths), lambda dY: dY
+    positions: Array = numpy.where(columns % 2, numpy.cos(angles), numpy.sin(angles))
+    rows: Array = X.data
+    return Ragged(rows + ops.asarray2f(positions), X.lengths), lambda dY: dY
