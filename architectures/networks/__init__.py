@@ -124,7 +124,7 @@ def set_parameters(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarra
 
 def convert_network(source: Model[Any, Any], target: Model[Any, Any]) -> None:
     """Give a network the parameters of the same network in another framework, if it has any yet."""
-    if source.has_dim("nO") and source.has_dim("nI"):
+    if _is_initialized(source):
         for dim in ("nO", "nI"):
             target.set_dim(dim, source.get_dim(dim))
         _initialize_with(target, get_parameters(source))
@@ -150,6 +150,12 @@ def resize_network(
     )
     _initialize_with(resized, parameters)
     return resized
+
+
+def _is_initialized(model: Model[Any, Any]) -> bool:
+    if model.shims:
+        return get_shim(model).is_built
+    return all(node.has_param(name) for node in model.walk() for name in node.param_names)
 
 
 def _initialize_with(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:

@@ -18,7 +18,7 @@ from spacy.training import Corpus
 from spacy.util import fix_random_seed, load_model_from_config, minibatch, registry
 from spacy_frameworks.architectures import swap_config, swap_framework
 from spacy_frameworks.wrappers import FRAMEWORKS, PyTorchWrapper
-from thinc.api import Config, Model, chain, with_array
+from thinc.api import Adam, Config, Model, chain, with_array
 
 from ..frameworks import ALL
 from .test_architectures import SMALL, examples, pipeline, probabilities, train
@@ -151,6 +151,25 @@ def test_sublayers_and_listeners_are_converted_too(source, target):
             expected = [getattr(token, attribute) for token in doc]
             assert [getattr(token, attribute) for token in doc_swapped] == expected
     assert weights(swap_framework(swapped, source)) == weights(nlp)
+
+
+@pytest.mark.parametrize("target", ALL)
+def test_a_pipeline_that_is_not_initialized_yet_is_swapped_and_trained(target):
+    nlp = swap_framework(with_encoders("Thinc"), target)
+    sample = annotated(nlp, limit=4)
+    optimizer = nlp.initialize(lambda: sample, sgd=Adam(0.01))
+    losses = [nlp.update(sample, sgd=optimizer)["tagger"] for _ in range(5)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("target", ALL)
+def test_a_textcat_that_has_grown_is_swapped(target):
+    nlp = pipeline("Thinc", "textcat", **SMALL)
+    train(nlp, epochs=1, limit=20)
+    nlp.get_pipe("textcat").add_label("cinema")
+    swapped = swap_framework(nlp, target)
+    assert_allclose(probabilities(swapped), probabilities(nlp), atol=1e-5)
+    assert swapped.get_pipe("textcat").add_label("theatre")
 
 
 def logits(nlp: spacy.Language, docs: list[Doc]) -> dict[str, numpy.ndarray]:
