@@ -37,6 +37,9 @@ def forget_init(ops: Ops, shape: Tuple[int, ...]) -> FloatsXd:
 # The order of an LSTM's gates: input, forget, cell, output.
 GATES = "ifco"
 
+# What a layer normalization adds to the variance; it is that of Thinc's.
+EPSILON = 1e-8
+
 
 class Parameter(NamedTuple):
     """One parameter of a network.

@@ -7,6 +7,7 @@ from typing import Any
 from mxnet.gluon import nn, rnn
 
 from . import description
+from .description import EPSILON
 
 # (kind of layer, Thinc's name) -> (Gluon's name, whether it is stored transposed)
 LAYOUT = {
@@ -23,8 +24,6 @@ LAYOUT = {
 }
 # The order of an LSTM's gates: input, forget, cell, output.
 GATES = "ifco"
-# Thinc's LayerNorm adds this to the variance.
-EPSILON = 1e-8
 
 
 class FeedForward(nn.HybridBlock):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from . import description
+from .description import EPSILON
 
 # (kind of layer, Thinc's name) -> (PyTorch's name, whether it is stored transposed)
 LAYOUT = {
@@ -23,8 +24,6 @@ LAYOUT = {
 }
 # The order of an LSTM's gates: input, forget, cell, output.
 GATES = "ifco"
-# Thinc's LayerNorm adds this to the variance.
-EPSILON = 1e-8
 
 
 class FeedForward(nn.Module):

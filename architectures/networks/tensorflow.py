@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from . import description
+from .description import EPSILON
 
 # (kind of layer, Thinc's name) -> (Keras's name, whether it is stored transposed)
 LAYOUT = {
@@ -24,8 +25,6 @@ LAYOUT = {
 }
 # The order of an LSTM's gates: input, cell, forget, output.
 GATES = "icfo"
-# Thinc's LayerNorm adds this to the variance.
-EPSILON = 1e-8
 
 
 class FeedForward(keras.Model):
