@@ -1,7 +1,9 @@
 """Which frameworks a run tests.
 
 `TEST_FRAMEWORKS` names them ("pytorch mxnet", or "none"); one that is named and missing fails the
-run. Without it, those that are installed are tested. `RUN_SLOW` adds what takes minutes.
+run. Without it, those that are installed are tested. So that the environments of tox share the
+work, what is in pure Thinc runs only with "none", and the architectures of one framework only where
+it is the only one. `RUN_SLOW` adds what takes minutes.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
+TESTS = Path(__file__).parent
 IDS = [fw.id for fw in FRAMEWORKS]
 if ASKED_FOR is None:
     TESTED = [name for name in IDS if is_installed(name)]
@@ -33,11 +36,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        names = [name for name in IDS if item.get_closest_marker(name)]
         if item.get_closest_marker("slow") and not os.environ.get("RUN_SLOW"):
             item.add_marker(pytest.mark.skip(reason="takes minutes: tox -e full"))
-        for name in IDS:
-            if item.get_closest_marker(name) and name not in TESTED:
+        for name in names:
+            if name not in TESTED:
                 item.add_marker(pytest.mark.skip(reason=f"{name} is not tested in this run"))
+        if ASKED_FOR not in (None, "none") and item.get_closest_marker("thinc"):
+            item.add_marker(pytest.mark.skip(reason="TEST_FRAMEWORKS=none tests pure Thinc"))
+        folder, *_ = item.path.relative_to(TESTS).parts
+        is_alone = len(names) == 1 and folder != "wrappers"
+        if ASKED_FOR is not None and is_alone and len(TESTED) > 1:
+            reason = f"TEST_FRAMEWORKS={names[0]} tests architectures in it alone"
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

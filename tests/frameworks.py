@@ -6,4 +6,4 @@ import pytest
 from spacy_frameworks.wrappers import FRAMEWORKS
 
 WRAPPED = [pytest.param(fw.token, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
-ALL = [*WRAPPED, "Thinc"]
+ALL = [*WRAPPED, pytest.param("Thinc", marks=pytest.mark.thinc)]

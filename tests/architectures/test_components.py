@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from spacy_frameworks.wrappers import FRAMEWORKS
+from spacy_frameworks.wrappers.framework import FRAMEWORKS, THINC
 
 from .components import COMPONENTS, ENCODERS, TOKENS, train_component
 
-MARKS = {fw.token: [getattr(pytest.mark, fw.id)] for fw in FRAMEWORKS}
+MARKS = {fw.token: [getattr(pytest.mark, fw.id)] for fw in (*FRAMEWORKS, THINC)}
 # A Latin square: each two of a component, an encoder and a framework meet in a quarter of the runs.
 FAST = {
     (component, encoder, TOKENS[(i + j) % len(TOKENS)])
@@ -17,7 +17,7 @@ FAST = {
     for j, encoder in enumerate(ENCODERS)
 }
 RUNS = [
-    pytest.param(*run, marks=MARKS.get(run[2], []) + [pytest.mark.slow] * (run not in FAST))
+    pytest.param(*run, marks=MARKS[run[2]] + [pytest.mark.slow] * (run not in FAST))
     for run in itertools.product(COMPONENTS, ENCODERS, TOKENS)
 ]
 
