@@ -117,9 +117,10 @@ class MXNetShim(FrameworkShim):
             return self._run(inputs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
-        self._renew_frozen()
-        with _RUN_LOCK, mx.autograd.record(train_mode=True):
-            outputs = self._run(inputs)
+        with _RUN_LOCK:
+            self._renew_frozen()
+            with mx.autograd.record(train_mode=True):
+                outputs = self._run(inputs)
 
         def backprop(gradients: ArgsKwargs) -> ArgsKwargs:
             (heads, *args), kwargs = gradients.args, dict(gradients.kwargs)
