@@ -35,6 +35,12 @@ def layers():
             yield f"spacy-frameworks.{name}.v1 = spacy_frameworks.wrappers:{name}"
 
 
+def ops():
+    """Named as their classes: Thinc's registry has one name of each."""
+    for fw in FRAMEWORKS:
+        yield f"{fw.token}Ops = spacy_frameworks.wrappers.{fw.id}.ops:{fw.token}Ops"
+
+
 packages = [
     name
     for root, folder in ROOTS.items()
@@ -59,7 +65,11 @@ setup(
     extras_require=extras,
     entry_points={
         "spacy_architectures": list(architectures()),
+        "spacy_callbacks": [
+            f"spacy-frameworks.use_framework.v1 = {ARCHITECTURES}.callbacks:use_framework"
+        ],
         "spacy_readers": [f"spacy-frameworks.Corpus.v1 = {ARCHITECTURES}.corpus:create_corpus"],
         "thinc_layers": list(layers()),
+        "thinc_ops": list(ops()),
     },
 )

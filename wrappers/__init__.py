@@ -9,6 +9,7 @@ from .mxnet import compat as _mxnet_compat
 from .mxnet.arrays import tensor2xp as mxnet2xp
 from .mxnet.arrays import xp2tensor as xp2mxnet
 from .mxnet.wrapper import MXNetRNNWrapper, MXNetWrapper
+from .ops import use_framework_ops
 from .pytorch.arrays import tensor2xp as torch2xp
 from .pytorch.arrays import xp2tensor as xp2torch
 from .pytorch.wrapper import PyTorchRNNWrapper, PyTorchWrapper
@@ -34,6 +35,7 @@ __all__ = [
     "mxnet2xp",
     "tensorflow2xp",
     "torch2xp",
+    "use_framework_ops",
     "xp2mxnet",
     "xp2tensorflow",
     "xp2torch",

@@ -1,0 +1,292 @@
+"""The frameworks' kernels under Thinc's layers give what Thinc's own ops give."""
+
+import importlib
+import math
+import threading
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from spacy_frameworks.wrappers import get_framework, use_framework_ops
+from spacy_frameworks.wrappers.ops import FrameworkOps, get_framework_ops
+from thinc.api import (
+    Adam,
+    HashEmbed,
+    LayerNorm,
+    Linear,
+    Maxout,
+    NumpyOps,
+    Optimizer,
+    chain,
+    fix_random_seed,
+    get_current_ops,
+    get_ops,
+    set_current_ops,
+    use_ops,
+)
+
+from ..frameworks import WRAPPED
+
+
+@pytest.fixture(autouse=True)
+def ops_as_they_were():
+    before = get_current_ops()
+    yield
+    set_current_ops(before)
+
+
+def ops_of(framework):
+    """A framework's ops, whose kernels take even the smallest arrays."""
+    ops = get_framework_ops(framework)
+    ops._min_products = 1 if math.isfinite(ops._min_products) else math.inf
+    ops._min_size = 0
+    return ops
+
+
+@pytest.fixture(params=WRAPPED)
+def ops(request):
+    return ops_of(request.param)
+
+
+def strided(data, shape):
+    """A float32 array of this shape whose memory lies in one of many ways."""
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    layout = data.draw(st.sampled_from(["C", "F", "reversed", "sliced", "read-only", "rows"]))
+    values = numpy.random.RandomState(seed).uniform(-1, 1, shape).astype("float32")
+    if layout == "F":
+        return numpy.asfortranarray(values)
+    elif layout == "reversed":
+        return values[::-1, ::-1].copy()[::-1, ::-1]
+    elif layout == "sliced":
+        larger = numpy.zeros((shape[0] * 2 + 1, shape[1] * 3 + 1), "float32")
+        larger[: shape[0] * 2 : 2, : shape[1] * 3 : 3] = values
+        return larger[: shape[0] * 2 : 2, : shape[1] * 3 : 3]
+    elif layout == "rows":
+        larger = numpy.zeros((shape[0], shape[1] + 5), "float32")
+        larger[:, 2 : shape[1] + 2] = values
+        return larger[:, 2 : shape[1] + 2]
+    elif layout == "read-only":
+        values.flags.writeable = False
+    return values
+
+
+def check_gemm(ops, data, sizes):
+    m, k, n = (data.draw(sizes) for _ in range(3))
+    trans1, trans2, has_out = (data.draw(st.booleans()) for _ in range(3))
+    x = strided(data, (k, m) if trans1 else (m, k))
+    y = strided(data, (n, k) if trans2 else (k, n))
+    flags = {"trans1": trans1, "trans2": trans2}
+    before = x.copy(), y.copy(), x.flags.writeable, y.flags.writeable
+    expected = (x.T if trans1 else x).astype("float64") @ (y.T if trans2 else y).astype("float64")
+    out = strided(data, (m, n)) if has_out else None
+    if has_out and not out.flags.writeable:
+        out.flags.writeable = True
+    result = ops.gemm(x, y, out=out, **flags)
+    assert_allclose(result, expected, rtol=0, atol=1e-5 * max(k, 1))
+    assert result.dtype == "float32" and result.flags.writeable
+    assert result is out if has_out else result.flags.c_contiguous
+    assert_array_equal(x, before[0])
+    assert_array_equal(y, before[1])
+    assert (x.flags.writeable, y.flags.writeable) == before[2:]
+    if not has_out:
+        # NumpyOps's own products are as near.
+        assert_allclose(result, NumpyOps().gemm(x, y, **flags), rtol=0, atol=1e-5 * max(k, 1))
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+@given(data=st.data())
+def test_products_of_any_shape_and_strides(framework, data):
+    check_gemm(ops_of(framework), data, st.integers(0, 20))
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+@given(data=st.data())
+def test_larger_products(framework, data):
+    check_gemm(ops_of(framework), data, st.integers(50, 130))
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_between_numpys_and_the_frameworks_products(framework):
+    ops = get_framework_ops(framework)
+    ops._min_products = 10 * 50 * 50 if math.isfinite(ops._min_products) else math.inf
+    for rows in (9, 10, 11):
+        x, y = numpy.random.rand(rows, 50).astype("f"), numpy.random.rand(50, 50).astype("f")
+        assert_allclose(ops.gemm(x, y), x.astype("d") @ y, rtol=1e-5)
+
+
+def test_a_result_outlives_its_operands(ops):
+    x = numpy.random.rand(64, 64).astype("float32")
+    results = [ops.gemm(x * i, x) for i in range(20)]
+    for i, result in enumerate(results):
+        assert_allclose(result, i * x.astype("d") @ x, rtol=1e-5)
+    results[0] += 1
+    assert_allclose(results[1], x.astype("d") @ x, rtol=1e-5)
+
+
+WRONG = [
+    ((2, 3), (2, 3), None, "float32", r"shapes \(2, 3\) and \(2, 3\)"),
+    ((2, 3, 1), (3, 2), None, "float32", "'x' to be a float32 array of 2 dimensions, got float32 and 3"),
+    ((2, 3), (3,), None, "float32", "'y' to be .* got float32 and 1"),
+    ((2, 3), (3, 2), None, "float64", "'x' to be a float32 .* got float64 and 2.*astype"),
+    ((2, 3), (3, 2), (3, 2), "float32", r"'out' to have shape \(2, 2\), got \(3, 2\)"),
+]
+
+
+@pytest.mark.parametrize(("x", "y", "out", "dtype", "message"), WRONG)
+def test_wrong_products_are_refused(ops, x, y, out, dtype, message):
+    out = None if out is None else numpy.zeros(out, "float32")
+    with pytest.raises(ValueError, match=message):
+        ops.gemm(numpy.zeros(x, dtype), numpy.zeros(y, dtype), out=out)
+
+
+@pytest.mark.parametrize("drop", [None, 0.0, 0.2, 0.5, 0.99999999, 1.0])
+@pytest.mark.parametrize("shape", [(0, 3), (7, 5), (4, 3, 2)])
+def test_dropout_masks_have_thincs_shape_and_values(ops, shape, drop):
+    ours, theirs = (o.get_dropout_mask(shape, drop) for o in (ops, NumpyOps()))
+    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+    if drop in (None, 0.0, 1.0):
+        assert_array_equal(ours, theirs)
+    elif drop < 0.9:
+        assert_allclose(sorted({0.0, *ours.ravel()}), [0, 1 / (1 - drop)][: 1 + ours.any()], 1e-4)
+
+
+@pytest.mark.parametrize("drop", [0.1, 0.37, 0.5, 0.9])
+def test_dropout_masks_are_random_at_their_rate(ops, drop):
+    fix_random_seed(0)
+    mask, another = (ops.get_dropout_mask((1000, 100), drop) for _ in range(2))
+    assert (mask == 0).mean() == pytest.approx(drop, abs=0.01)
+    assert mask.mean() == pytest.approx(1, abs=0.03)
+    assert ((mask == 0) & (another == 0)).mean() == pytest.approx(drop**2, abs=0.01)
+    fix_random_seed(0)
+    assert_array_equal(ops.get_dropout_mask((1000, 100), drop), mask)
+
+
+def test_layer_normalization(ops):
+    rng = numpy.random.RandomState(0)
+    for rows in (0, 1, 30):
+        X = rng.normal(3, 2, (rows, 12)).astype("float32")
+        dY = rng.normal(size=(rows, 12)).astype("float32")
+        results = []
+        for current in (ops, NumpyOps()):
+            set_current_ops(current)
+            model = LayerNorm(12).initialize()
+            model.set_param("G", numpy.linspace(0.5, 2, 12, dtype="float32"))
+            model.set_param("b", numpy.linspace(-1, 1, 12, dtype="float32"))
+            Y, backprop = model.begin_update(X)
+            dX = backprop(dY)
+            results.append((Y, dX, model.get_grad("G"), model.get_grad("b"), model.predict(X)))
+        for ours, theirs in zip(*results):
+            assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+            assert ours.dtype == "float32"
+
+
+@pytest.mark.parametrize("use_averages", [False, True])
+def test_optimizers_run_on_the_current_ops_and_give_the_same(ops, use_averages):
+    def trained(current):
+        set_current_ops(current)
+        rng = numpy.random.RandomState(0)
+        optimizer = Adam(0.01, L2=0.1, grad_clip=5.0, use_averages=use_averages)
+        weights = {i: rng.normal(size=(37, i)).astype("float32") for i in (1, 3, 150)}
+        for _ in range(20):
+            for i, values in weights.items():
+                gradient = rng.normal(size=values.shape).astype("float32")
+                weights[i], zeros = optimizer((i, "W"), values, gradient)
+                assert not zeros.any()
+        return weights, optimizer.averages or {}
+
+    for ours, theirs in zip(trained(ops), trained(NumpyOps())):
+        assert set(map(str, ours)) == set(map(str, theirs))
+        for key, values in theirs.items():
+            assert_allclose(ours[key], values, rtol=1e-5, atol=1e-6)
+
+
+def test_sums_of_embeddings(ops):
+    table = numpy.random.rand(50, 8).astype("float32")
+    for rows in (1, 30):
+        indices = numpy.random.randint(0, 50, (rows, 4)).astype("uint32")
+        assert_allclose(ops.gather_add(table, indices), table[indices].sum(axis=1), rtol=1e-5)
+        double = ops.gather_add(table.astype("float64"), indices)
+        assert double.dtype == "float64"
+
+
+def test_a_thinc_model_trains_alike(ops):
+    def trained(current):
+        with use_ops("numpy"):
+            set_current_ops(current)
+            fix_random_seed(0)
+            model = chain(
+                HashEmbed(16, 100, seed=1), Maxout(16, 16, 3, normalize=True), Linear(4, 16)
+            )
+            X = numpy.arange(200, dtype="uint64")
+            Y = numpy.eye(4, dtype="float32")[numpy.arange(200) % 4]
+            model.initialize(X, Y)
+            optimizer = Adam(0.01)
+            for _ in range(20):
+                Yh, backprop = model.begin_update(X)
+                backprop((Yh - Y) / len(Y))
+                model.finish_update(optimizer)
+            return model.predict(X)
+
+    assert_allclose(trained(ops), trained(NumpyOps()), atol=1e-4)
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_the_function_and_the_context_manager(framework):
+    before = get_current_ops()
+    with use_framework_ops(framework) as ops:
+        assert get_current_ops() is ops
+        assert isinstance(ops, FrameworkOps)
+        assert ops.name == get_framework(framework).id
+        assert Linear(2, 2).ops is ops
+        with use_framework_ops("Thinc"):
+            assert type(get_current_ops()) is NumpyOps
+        assert get_current_ops() is ops
+    assert get_current_ops() is before
+    use_framework_ops(framework)
+    assert isinstance(get_current_ops(), FrameworkOps)
+    use_framework_ops("Thinc")
+    assert type(get_current_ops()) is NumpyOps
+
+
+def test_an_unknown_name_is_refused_and_changes_nothing():
+    before = get_current_ops()
+    with pytest.raises(ValueError, match="Did you mean 'PyTorch'"):
+        use_framework_ops("pytroch")
+    assert get_current_ops() is before
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_thincs_own_ops_stay_everybodys(framework):
+    fw = get_framework(framework)
+    module = importlib.import_module(f"spacy_frameworks.wrappers.{fw.id}.ops")
+    assert type(get_ops("cpu")) is NumpyOps
+    assert type(get_ops("numpy")) is NumpyOps
+    assert isinstance(get_ops(fw.id), getattr(module, f"{fw.token}Ops"))
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_optimizers_keep_thincs_ops_without_ours(framework):
+    with use_framework_ops(framework):
+        pass
+    optimizer, weights = Optimizer(0.1, grad_clip=0.0), numpy.ones((2, 2), "float32")
+    updated, _ = optimizer((0, "W"), weights, numpy.ones((2, 2), "float32"))
+    assert_allclose(updated, 0.9, rtol=1e-5)
+
+
+def test_many_threads(ops):
+    x = numpy.random.rand(80, 60).astype("float32")
+    expected, wrong = x.astype("d") @ x.T, []
+
+    def work():
+        for _ in range(30):
+            if not numpy.allclose(ops.gemm(x, x, trans2=True), expected, rtol=1e-4):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

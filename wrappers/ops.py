@@ -1,0 +1,182 @@
+"""Thinc's CPU ops with a framework's kernels: what the frameworks' ops share."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any, Callable, Optional, Tuple, cast
+
+import numpy
+import thinc.backends
+import thinc.layers.layernorm
+import thinc.optimizers
+from thinc.api import Model, NumpyOps, Ops, get_current_ops, get_ops, set_current_ops
+from thinc.types import Floats2d, FloatsXd, Shape
+
+from .framework import THINC, get_framework, require
+from .process import runs_here
+
+
+class FrameworkOps(NumpyOps):
+    """Thinc's CPU ops, made faster: what every framework's ops share.
+
+    Products are NumPy's, whose BLAS is two to three times as fast as the one that Thinc brings,
+    or the framework's where that is faster still. Results are NumpyOps's, to float32 rounding; dropout masks are others, as random. In a forked
+    process in which the framework cannot run, products are NumpyOps's.
+    """
+
+    # Names that Thinc's Ops lacks begin with an underscore: Thinc's tests ask for that.
+    _framework: str
+    # From how many multiplications on a product is the framework's, and not NumPy's: below, what
+    # it takes to call the framework and hand the arrays over is more than what its kernel gains.
+    _min_products: float = math.inf
+    # The same for what is done to each element: the size of the array.
+    _min_size: int = 0
+
+    def _product(self, x: Floats2d, y: Floats2d, out: Optional[Floats2d]) -> Floats2d:
+        """The framework's product of two float32 matrices that are not empty, of any strides."""
+        raise NotImplementedError
+
+    def gemm(
+        self,
+        x: Floats2d,
+        y: Floats2d,
+        *,
+        out: Optional[Floats2d] = None,
+        trans1: bool = False,
+        trans2: bool = False,
+    ) -> Floats2d:
+        """The product of two float32 matrices, the first or the second transposed on request.
+
+        out: Where to write the result, of any strides; returned.
+        Raises ValueError if an array has other than two dimensions, another dtype or a shape that
+        does not fit.
+        """
+        if not runs_here(self._framework):
+            return cast(Floats2d, super().gemm(x, y, out=out, trans1=trans1, trans2=trans2))
+        for name, array in (("x", x), ("y", y), ("out", out)):
+            if array is not None and (array.ndim != 2 or array.dtype != numpy.float32):
+                raise ValueError(
+                    f"Expected {name!r} to be a float32 array of 2 dimensions, got {array.dtype} "
+                    f'and {array.ndim}. Cast it with array.astype("float32").'
+                )
+        a = x.T if trans1 else x
+        b = y.T if trans2 else y
+        (m, k), n = a.shape, b.shape[1]
+        if k != b.shape[0]:
+            raise ValueError(
+                f"Cannot multiply matrices of shapes {a.shape} and {b.shape}"
+                f"{' (transposed as asked)' if trans1 or trans2 else ''}: expected as many rows "
+                "in the second as the first has columns."
+            )
+        if out is not None and out.shape != (m, n):
+            raise ValueError(f"Expected 'out' to have shape {(m, n)}, got {out.shape}.")
+        if m * n * k >= self._min_products:
+            return self._product(a, b, out)
+        elif out is None:
+            return cast(Floats2d, numpy.dot(a, b))
+        else:
+            out[...] = numpy.dot(a, b)
+            return out
+
+    def get_dropout_mask(self, shape: Shape, drop: Optional[float]) -> FloatsXd:
+        """A mask as NumpyOps gives it, from 16 random bits for each element in place of 64.
+
+        Like there, the bits are from NumPy's global generator, which `fix_random_seed` seeds.
+        """
+        if drop is None or not 0 < drop < 1:
+            return super().get_dropout_mask(shape, drop)
+        size = math.prod(shape) if isinstance(shape, tuple) else shape
+        bits = numpy.frombuffer(numpy.random.bytes(2 * size), dtype="uint16").reshape(shape)
+        dropped = min(round(drop * 2**16), 2**16 - 1)
+        # So that the mean is 1 for the rate as it was rounded.
+        scale = numpy.float32(2**16 / (2**16 - dropped))
+        return cast(FloatsXd, numpy.multiply(bits >= dropped, scale, dtype="float32"))
+
+
+class use_framework_ops:  # noqa: N801
+    """Have Thinc's layers on CPU run on a framework's kernels: models that are made, loaded or
+    copied from now on, and optimizers. In a `with` block, until the block is left.
+
+        use_framework_ops("PyTorch")
+        nlp = spacy.load("en_core_web_sm")
+
+    Like Thinc's `set_current_ops`, it holds in the current thread and context. Where Thinc runs on
+    a GPU, nothing is changed.
+    """
+
+    def __init__(self, framework: str):
+        """
+        framework: "PyTorch", "TensorFlow", "MXNet", or "Thinc" for Thinc's own ops.
+
+        Raises ValueError if the name is unknown, ImportError if the framework is not installed.
+        """
+        self._before = get_current_ops()
+        ops = get_framework_ops(framework)
+        if isinstance(self._before, NumpyOps):
+            set_current_ops(ops)
+
+    def __enter__(self) -> Ops:
+        return get_current_ops()
+
+    def __exit__(self, *exception: Any) -> None:
+        set_current_ops(self._before)
+
+
+def get_framework_ops(framework: str) -> Ops:
+    """A framework's CPU ops, or Thinc's own.
+
+    framework: "PyTorch", "TensorFlow", "MXNet", or "Thinc".
+    Raises ValueError if the name is unknown, ImportError if the framework is not installed.
+    """
+    fw = get_framework(framework)
+    if fw == THINC:
+        return get_ops("cpu")
+    require(fw.id)
+    module = importlib.import_module(f".{fw.id}.ops", __package__)
+    _speed_up_thinc()
+    return cast(Ops, getattr(module, f"{fw.token}Ops")())
+
+
+def _speed_up_thinc() -> None:
+    """Have what Thinc computes outside of its ops take note of ours. Without ours, all of it is
+    as it was."""
+    thinc.optimizers.get_array_ops = _get_array_ops
+    thinc.layers.layernorm.forward = _layer_norm  # type: ignore[attr-defined]
+
+
+def _get_array_ops(array: Any) -> Ops:
+    """Thinc's optimizers ask for an array's ops, and get NumpyOps whatever the current ops are."""
+    current = thinc.backends.context_ops.get()
+    is_ours = isinstance(current, FrameworkOps) and isinstance(array, numpy.ndarray)
+    return current if is_ours else thinc.backends.get_array_ops(array)
+
+
+_thincs_layer_norm = thinc.layers.layernorm.forward
+
+
+def _layer_norm(
+    model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool
+) -> Tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+    """The forward pass of Thinc's LayerNorm in a third of the passes over the memory."""
+    if not isinstance(model.ops, FrameworkOps) or X.dtype != numpy.float32 or X.ndim != 2:
+        return _thincs_layer_norm(model, X, is_train)
+    G, nO = model.get_param("G"), X.shape[1]
+    Xhat = X - X.mean(axis=1, keepdims=True)
+    scale = 1 / numpy.sqrt(numpy.einsum("ij,ij->i", Xhat, Xhat) / nO + 1e-8)
+    scale = scale.astype("float32", copy=False)[:, None]
+    Xhat *= scale
+    Y = Xhat * G
+    Y += model.get_param("b")
+
+    def backprop(dY: Floats2d) -> Floats2d:
+        model.inc_grad("b", dY.sum(axis=0))
+        model.inc_grad("G", numpy.einsum("ij,ij->j", dY, Xhat))
+        dX = dY * G
+        along = numpy.einsum("ij,ij->i", dX, Xhat)[:, None] / nO
+        dX -= dX.mean(axis=1, keepdims=True)
+        dX -= Xhat * along
+        dX *= scale
+        return dX
+
+    return Y, backprop

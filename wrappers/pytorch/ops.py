@@ -1,0 +1,111 @@
+"""PyTorch's kernels under Thinc's layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+from thinc.api import registry
+from thinc.types import Floats1d, Floats2d, FloatsXd, Ints2d
+
+from ..ops import FrameworkOps
+from ..process import started
+from .process import after_fork
+
+if TYPE_CHECKING:
+    import torch
+
+# Thinc corrects Adam's bias in the learn rate. At this step, PyTorch's own correction is 1.
+_LAST_STEP = 1e9
+
+
+@registry.ops("PyTorchOps")
+class PyTorchOps(FrameworkOps):
+    """Thinc's CPU ops, with PyTorch's matrix product, Adam, averages and sums of embeddings."""
+
+    name = "pytorch"
+    _framework = "pytorch"
+    _min_products = 250_000
+    _min_size = 10_000
+
+    def _product(self, x: Floats2d, y: Floats2d, out: Optional[Floats2d]) -> Floats2d:
+        import torch
+
+        started("pytorch", after_fork)
+        a, b = _tensor(x), _tensor(y)
+        if out is None:
+            return torch.mm(a, b).numpy()
+        if min(out.strides) < 0:
+            out[...] = torch.mm(a, b).numpy()
+        else:
+            torch.mm(a, b, out=torch.from_numpy(out))
+        return out
+
+    def adam(
+        self,
+        weights: Floats1d,
+        gradient: Floats1d,
+        mom1: Floats1d,
+        mom2: Floats1d,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        learn_rate: float,
+        mod_rate: float = 1.0,
+    ) -> Tuple[Floats1d, Floats1d, Floats1d, Floats1d]:
+        """Thinc's Adam in one pass over the memory. The gradient is zero afterwards, as it is
+        with NumpyOps."""
+        import torch
+
+        arrays = (weights, gradient, mom1, mom2)
+        is_plain = all(array.flags.c_contiguous and array.flags.writeable for array in arrays)
+        if weights.size < self._min_size or not is_plain or not hasattr(torch, "_fused_adam_"):
+            return super().adam(
+                weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
+            )
+        W, dW, m1, m2 = (torch.from_numpy(array) for array in arrays)
+        torch._fused_adam_(
+            [W],
+            [dW],
+            [m1],
+            [m2],
+            [],
+            [torch.tensor(_LAST_STEP)],
+            lr=learn_rate,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=0.0,
+            eps=eps,
+            amsgrad=False,
+            maximize=False,
+        )
+        dW.zero_()
+        return weights, gradient, mom1, mom2
+
+    def update_averages(
+        self, ema: FloatsXd, weights: FloatsXd, t: int, max_decay: float = 0.9999
+    ) -> None:
+        """The moving average of a parameter, in one pass over the memory."""
+        if ema.size < self._min_size or not (ema.flags.writeable and weights.flags.writeable):
+            super().update_averages(ema, weights, t, max_decay)
+        else:
+            import torch
+
+            decay = min((1.0 + t) / (10.0 + t), max_decay)
+            torch.from_numpy(ema).lerp_(torch.from_numpy(weights), 1 - decay)
+
+    def gather_add(self, table: Floats2d, indices: Ints2d) -> Floats2d:
+        """For each row of indices, the sum of the rows of the table that they name."""
+        import torch
+
+        if indices.size * table.shape[1] < self._min_size or not indices.size:
+            return super().gather_add(table, indices)
+        rows = torch.from_numpy(indices.astype("int64"))
+        return torch.nn.functional.embedding_bag(rows, _tensor(table), mode="sum").numpy()
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    import torch
+
+    # PyTorch knows no negative strides, and warns of read-only memory.
+    shared = array.flags.writeable and min(array.strides) >= 0
+    return torch.from_numpy(array if shared else array.copy())

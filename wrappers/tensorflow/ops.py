@@ -1,0 +1,40 @@
+"""TensorFlow's kernels under Thinc's layers."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple, cast
+
+from thinc.api import registry
+from thinc.types import Floats2d
+
+from ..ops import FrameworkOps
+from ..process import started
+from .process import after_fork
+
+
+@registry.ops("TensorFlowOps")
+class TensorFlowOps(FrameworkOps):
+    """Thinc's CPU ops, with TensorFlow's matrix product where it is worth the copies."""
+
+    name = "tensorflow"
+    _framework = "tensorflow"
+    _min_products = 1_000_000_000
+
+    def _product(self, x: Floats2d, y: Floats2d, out: Optional[Floats2d]) -> Floats2d:
+        import tensorflow as tf
+
+        started("tensorflow", after_fork)
+        (a, transpose_a), (b, transpose_b) = _row_by_row(x), _row_by_row(y)
+        with tf.device("/CPU:0"):
+            product = tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b).numpy()
+        if out is None:
+            return cast(Floats2d, product)
+        out[...] = product
+        return out
+
+
+def _row_by_row(array: Any) -> Tuple[Any, bool]:
+    """The array or its transpose, whichever lies in memory row by row, and whether it is the
+    transpose: TensorFlow copies an array row by row."""
+    is_transposed = array.T.flags.c_contiguous and not array.flags.c_contiguous
+    return (array.T if is_transposed else array), is_transposed
