@@ -1,8 +1,10 @@
-"""Thinc's tests of its wrappers, with the names in them pointing at this package."""
+"""Thinc's tests of its wrappers and ops, with the names in them pointing at this package."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import math
 from types import ModuleType
 from typing import Any, Dict, Mapping
 
@@ -10,6 +12,7 @@ import pytest
 import thinc.api
 import thinc.compat
 import thinc.layers.pytorchwrapper
+import thinc.tests.backends
 import thinc.tests.layers
 from spacy_frameworks import wrappers
 
@@ -28,14 +31,48 @@ OURS = {
     "xp2mxnet": wrappers.xp2mxnet,
 }
 
+OPS_NOT_RUN = {
+    "test_get_ops": "asks whether Thinc's own ops are this class",
+    "test_compare_activations_to_torch": "fails on NumpyOps too since NumPy 2.4: it makes a float "
+    "of an array of one number",
+}
+
 
 def thinc_tests(framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
     """The tests and fixtures of Thinc's file for a framework, for a test module's namespace.
 
     not_run: Names of tests that this package must not pass, with the reason.
     """
-    module = _load(framework)
-    names = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for ours, function in OURS.items():
+            patch.setattr(thinc.api, ours, function)
+        patch.setattr(thinc.layers.pytorchwrapper, "PyTorchWrapper_v3", wrappers.PyTorchWrapper)
+        installed = wrappers.is_installed(framework)
+        flag = {"pytorch": "has_torch"}.get(framework, f"has_{framework}")
+        patch.setattr(thinc.compat, flag, installed)
+        module = _load(f"thinc.tests.layers.test_{framework}_wrapper")
+    return _tests(module, framework, not_run)
+
+
+def thinc_ops_tests(framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
+    """The same of Thinc's file for its ops, run on a framework's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thinc.api, "NumpyOps", eager_ops(framework))
+        module = _load("thinc.tests.backends.test_ops")
+    return _tests(module, framework, not_run)
+
+
+def eager_ops(framework: str) -> type:
+    """A framework's ops, whose kernels take even the smallest arrays."""
+    fw = wrappers.get_framework(framework)
+    module = importlib.import_module(f"spacy_frameworks.wrappers.{fw.id}.ops")
+    base = getattr(module, f"{fw.token}Ops")
+    least = 1 if math.isfinite(base._min_products) else math.inf
+    return type(base.__name__, (base,), {"_min_products": least, "_min_size": 0})
+
+
+def _tests(module: ModuleType, framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
+    names: Dict[str, Any] = {}
     for name, value in vars(module).items():
         if name.startswith("test_"):
             if name in not_run:
@@ -48,18 +85,10 @@ def thinc_tests(framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
     return names
 
 
-def _load(framework: str) -> ModuleType:
-    name = f"thinc.tests.layers.test_{framework}_wrapper"
+def _load(name: str) -> ModuleType:
     # Thinc's tests are written for pytest's assertions; without rewriting they assert the same.
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        for ours, function in OURS.items():
-            patch.setattr(thinc.api, ours, function)
-        patch.setattr(thinc.layers.pytorchwrapper, "PyTorchWrapper_v3", wrappers.PyTorchWrapper)
-        installed = wrappers.is_installed(framework)
-        flag = {"pytorch": "has_torch"}.get(framework, f"has_{framework}")
-        patch.setattr(thinc.compat, flag, installed)
-        spec.loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module

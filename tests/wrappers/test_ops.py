@@ -28,6 +28,7 @@ from thinc.api import (
 )
 
 from ..frameworks import WRAPPED
+from ..thinc_own.load import eager_ops
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +39,8 @@ def ops_as_they_were():
 
 
 def ops_of(framework):
-    """A framework's ops, whose kernels take even the smallest arrays."""
-    ops = get_framework_ops(framework)
-    ops._min_products = 1 if math.isfinite(ops._min_products) else math.inf
-    ops._min_size = 0
-    return ops
+    get_framework_ops(framework)
+    return eager_ops(framework)()
 
 
 @pytest.fixture(params=WRAPPED)

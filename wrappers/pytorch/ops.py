@@ -57,7 +57,11 @@ class PyTorchOps(FrameworkOps):
         import torch
 
         arrays = (weights, gradient, mom1, mom2)
-        is_plain = all(array.flags.c_contiguous and array.flags.writeable for array in arrays)
+        is_plain = all(
+            array.flags.c_contiguous and array.flags.writeable and array.shape == weights.shape
+            for array in arrays
+        )
+        # Since PyTorch 2.4.
         if weights.size < self._min_size or not is_plain or not hasattr(torch, "_fused_adam_"):
             return super().adam(
                 weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
@@ -95,12 +99,16 @@ class PyTorchOps(FrameworkOps):
 
     def gather_add(self, table: Floats2d, indices: Ints2d) -> Floats2d:
         """For each row of indices, the sum of the rows of the table that they name."""
-        import torch
-
         if indices.size * table.shape[1] < self._min_size or not indices.size:
             return super().gather_add(table, indices)
+        import torch
+
         rows = torch.from_numpy(indices.astype("int64"))
-        return torch.nn.functional.embedding_bag(rows, _tensor(table), mode="sum").numpy()
+        try:
+            return torch.nn.functional.embedding_bag(rows, _tensor(table), mode="sum").numpy()
+        except RuntimeError:
+            # A row that is not there, for which NumpyOps has the error that Thinc's users know.
+            return super().gather_add(table, indices)
 
 
 def _tensor(array: Any) -> torch.Tensor:
