@@ -11,7 +11,8 @@ FOLDERS = {fw.id: ROOT / "wrappers" / fw.id for fw in FRAMEWORKS}
 
 # What a framework has alone, with the reason.
 ALONE = {
-    "mxnet": {"compat.py"},  # makes MXNet importable
+    # Makes MXNet importable; lends its memory to NumPy, for which other frameworks have functions.
+    "mxnet": {"compat.py", "arrays.py:memory"},
     "tensorflow": {"wrapper.py:keras_subclass"},  # Thinc's decorator for Keras models
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import Any, Optional
 
@@ -40,7 +41,11 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
     else:
         array = native(xp_tensor)
         dtype = _CASTS.get(array.dtype.name, array.dtype.name)
-        tensor = mx.nd.array(numpy.asarray(array, dtype=dtype), ctx=device, dtype=dtype)
+        if device.device_type == "cpu":
+            tensor = mx.nd.empty(array.shape, ctx=device, dtype=dtype)
+            memory(tensor)[...] = array
+        else:
+            tensor = mx.nd.array(numpy.asarray(array, dtype=dtype), ctx=device, dtype=dtype)
     if requires_grad:
         tensor.attach_grad()
     return tensor
@@ -58,3 +63,29 @@ def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
         return cupy.fromDlpack(tensor.to_dlpack_for_write())
     array = tensor.asnumpy()
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
+
+
+def memory(mx_tensor: Any) -> numpy.ndarray:
+    """The memory of an NDArray on CPU as a NumPy array, when everything that still had to be done
+    with it is done. What is written there is in the NDArray.
+    """
+    import mxnet as mx
+
+    library, address = mx.base._LIB, ctypes.c_void_p()
+    mx.base.check_call(library.MXNDArrayWaitToWrite(mx_tensor.handle))
+    mx.base.check_call(library.MXNDArrayGetData(mx_tensor.handle, ctypes.byref(address)))
+    return numpy.asarray(_Memory(mx_tensor, address.value))
+
+
+class _Memory:
+    """Hands an NDArray's memory to NumPy, whose arrays keep this object, and with it the NDArray."""
+
+    def __init__(self, mx_tensor: Any, address: Optional[int]):
+        self.owner = mx_tensor
+        self.__array_interface__ = {
+            "shape": mx_tensor.shape,
+            "typestr": numpy.dtype(mx_tensor.dtype).str,
+            # An empty NDArray has no memory.
+            "data": (address or 0, False),
+            "version": 3,
+        }

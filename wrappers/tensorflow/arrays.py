@@ -52,7 +52,7 @@ def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     """
     import tensorflow as tf
 
-    tensor = tf.convert_to_tensor(tf_tensor)
+    tensor = tf_tensor if isinstance(tf_tensor, tf.Tensor) else tf.convert_to_tensor(tf_tensor)
     if tensor.dtype.is_floating and tensor.dtype.size < 4:
         tensor = tf.cast(tensor, tf.float32)
     on_gpu = "GPU" in tensor.device
