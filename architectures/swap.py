@@ -14,6 +14,8 @@ from thinc.api import Config, Model
 from ..wrappers.framework import FRAMEWORKS, THINC, Framework, get_framework
 from .networks import convert_network
 
+USE_FRAMEWORK = "spacy-frameworks.use_framework.v1"
+
 # Registered names, the prefix left out for those of spaCy's usage page.
 _NAMES = re.compile(r"^((?:spacy-frameworks\.)?)(\w+)(\.v\d+)$")
 
@@ -22,7 +24,8 @@ def swap_config(config: Config, framework: str) -> Config:
     """Name another framework in a config, wherever it names an architecture of this package.
 
     framework: Config token or id of a framework, or "Thinc".
-    Returns a copy. A variable `framework` in [vars] is set too.
+    Returns a copy. A variable `framework` in [vars], and the framework of a `use_framework` hook,
+    are set too.
     """
     target = get_framework(framework)
     swapped = config.copy()
@@ -67,6 +70,8 @@ def _swap_names(section: Dict[str, Any], target: Framework) -> None:
             _swap_names(value, target)
         elif key == "@architectures" and isinstance(value, str):
             section[key] = _NAMES.sub(lambda match: _swap_name(match, target), value)
+        elif value == USE_FRAMEWORK and section.get("framework"):
+            section["framework"] = target.token
 
 
 def _swap_name(match: re.Match[str], target: Framework) -> str:

@@ -21,8 +21,9 @@ class FrameworkOps(NumpyOps):
     """Thinc's CPU ops, made faster: what every framework's ops share.
 
     Products are NumPy's, whose BLAS is two to three times as fast as the one that Thinc brings,
-    or the framework's where that is faster still. Results are NumpyOps's, to float32 rounding; dropout masks are others, as random. In a forked
-    process in which the framework cannot run, products are NumpyOps's.
+    or the framework's where that is faster still. Results are NumpyOps's, to float32 rounding, and
+    random masks are the same bit for bit. In a forked process in which the framework cannot run,
+    products are NumpyOps's.
     """
 
     # Names that Thinc's Ops lacks begin with an underscore: Thinc's tests ask for that.
@@ -80,18 +81,12 @@ class FrameworkOps(NumpyOps):
             return out
 
     def get_dropout_mask(self, shape: Shape, drop: Optional[float]) -> FloatsXd:
-        """A mask as NumpyOps gives it, from 16 random bits for each element in place of 64.
-
-        Like there, the bits are from NumPy's global generator, which `fix_random_seed` seeds.
-        """
+        """The same mask as NumpyOps gives, without its float64 divisions."""
         if drop is None or not 0 < drop < 1:
             return super().get_dropout_mask(shape, drop)
-        size = math.prod(shape) if isinstance(shape, tuple) else shape
-        bits = numpy.frombuffer(numpy.random.bytes(2 * size), dtype="uint16").reshape(shape)
-        dropped = min(round(drop * 2**16), 2**16 - 1)
-        # So that the mean is 1 for the rate as it was rounded.
-        scale = numpy.float32(2**16 / (2**16 - dropped))
-        return cast(FloatsXd, numpy.multiply(bits >= dropped, scale, dtype="float32"))
+        kept = numpy.random.random_sample(shape) >= drop
+        scale = numpy.float32(1.0 / (1.0 - drop))
+        return cast(FloatsXd, numpy.multiply(kept, scale, dtype="float32"))
 
 
 class use_framework_ops:  # noqa: N801

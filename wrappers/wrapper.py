@@ -9,6 +9,7 @@ from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
 from .framework import get_framework
+from .process import check_runs_here
 from .shim import FrameworkShim
 from .tree import as_args_kwargs, leaves, like_inputs
 
@@ -70,6 +71,7 @@ def get_shim(model: Model) -> FrameworkShim:
 def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     """Run the module. Each pass owns its tape: backprops may come in any order, or never."""
     shim = get_shim(model)
+    check_runs_here(shim.framework)
     if not shim.is_built:
         _build(model, X, None)
     if has_no_rows(X) or (model.has_dim("nO") is True and _all_without_rows(X)):

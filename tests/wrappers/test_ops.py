@@ -139,26 +139,15 @@ def test_wrong_products_are_refused(ops, x, y, out, dtype, message):
         ops.gemm(numpy.zeros(x, dtype), numpy.zeros(y, dtype), out=out)
 
 
-@pytest.mark.parametrize("drop", [None, 0.0, 0.2, 0.5, 0.99999999, 1.0])
-@pytest.mark.parametrize("shape", [(0, 3), (7, 5), (4, 3, 2)])
-def test_dropout_masks_have_thincs_shape_and_values(ops, shape, drop):
-    ours, theirs = (o.get_dropout_mask(shape, drop) for o in (ops, NumpyOps()))
-    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-    if drop in (None, 0.0, 1.0):
+@pytest.mark.parametrize("drop", [None, 0.0, 0.2, 0.5, 0.99, 1.0])
+def test_the_same_dropout_masks(ops, drop):
+    for shape in [5, (0, 3), (7, 5), (4, 3, 2)]:
+        fix_random_seed(3)
+        ours = ops.get_dropout_mask(shape, drop)
+        fix_random_seed(3)
+        theirs = NumpyOps().get_dropout_mask(shape, drop)
         assert_array_equal(ours, theirs)
-    elif drop < 0.9:
-        assert_allclose(sorted({0.0, *ours.ravel()}), [0, 1 / (1 - drop)][: 1 + ours.any()], 1e-4)
-
-
-@pytest.mark.parametrize("drop", [0.1, 0.37, 0.5, 0.9])
-def test_dropout_masks_are_random_at_their_rate(ops, drop):
-    fix_random_seed(0)
-    mask, another = (ops.get_dropout_mask((1000, 100), drop) for _ in range(2))
-    assert (mask == 0).mean() == pytest.approx(drop, abs=0.01)
-    assert mask.mean() == pytest.approx(1, abs=0.03)
-    assert ((mask == 0) & (another == 0)).mean() == pytest.approx(drop**2, abs=0.01)
-    fix_random_seed(0)
-    assert_array_equal(ops.get_dropout_mask((1000, 100), drop), mask)
+        assert ours.dtype == theirs.dtype
 
 
 def test_layer_normalization(ops):
@@ -215,7 +204,7 @@ def test_a_thinc_model_trains_alike(ops):
             set_current_ops(current)
             fix_random_seed(0)
             model = chain(
-                HashEmbed(16, 100, seed=1), Maxout(16, 16, 3, normalize=True), Linear(4, 16)
+                HashEmbed(16, 100, seed=1), Maxout(16, 16, 3, normalize=True, dropout=0.2), Linear(4, 16)
             )
             X = numpy.arange(200, dtype="uint64")
             Y = numpy.eye(4, dtype="float32")[numpy.arange(200) % 4]

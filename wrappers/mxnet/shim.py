@@ -13,10 +13,14 @@ from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_xp_array
 
+from ..process import started
 from ..shim import FrameworkShim
 from ..tree import leaves
 from . import arrays
 from .arrays import is_tensor, memory, tensor2xp, xp2tensor
+from .process import after_fork
+
+started("mxnet", after_fork)
 
 # Gluon's blocks and their traced graphs are not safe to run from several threads at once.
 _RUN_LOCK = threading.RLock()

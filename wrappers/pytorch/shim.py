@@ -11,10 +11,14 @@ from thinc.shims import PyTorchGradScaler
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, get_torch_default_device
 
+from ..process import started
 from ..shim import FrameworkShim
 from ..tree import leaves
 from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
+from .process import after_fork
+
+started("pytorch", after_fork)
 
 
 _is_lazy = torch.nn.parameter.is_lazy

@@ -13,10 +13,14 @@ from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_xp_array
 
+from ..process import started
 from ..shim import FrameworkShim
 from ..tree import leaves, zeros
 from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
+from .process import after_fork
+
+started("tensorflow", after_fork)
 
 
 class TensorFlowShim(FrameworkShim):

@@ -1,0 +1,249 @@
+"""The hook that puts a framework's kernels under whole pipelines."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import warnings
+
+import pytest
+import spacy
+from numpy.testing import assert_allclose
+from spacy.language import Language
+from spacy.training import Example
+from spacy.util import load_model_from_config
+from spacy_frameworks.architectures import callbacks, swap_config
+from spacy_frameworks.architectures.callbacks import use_framework
+from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.wrappers import FRAMEWORKS, get_framework
+from spacy_frameworks.wrappers.ops import FrameworkOps
+from thinc.api import Adam, Config, Model, NumpyOps, fix_random_seed, get_current_ops, set_current_ops
+
+from .frameworks import WRAPPED
+
+TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."] * 20
+
+# A config as `spacy init config --pipeline tagger,textcat` makes it, in short.
+STOCK = """
+[nlp]
+lang = "en"
+pipeline = ["tok2vec", "tagger"]
+
+[components]
+
+[components.tok2vec]
+factory = "tok2vec"
+
+[components.tok2vec.model]
+@architectures = "spacy.Tok2Vec.v2"
+
+[components.tok2vec.model.embed]
+@architectures = "spacy.MultiHashEmbed.v2"
+width = 32
+attrs = ["NORM", "SUFFIX"]
+rows = [500, 250]
+include_static_vectors = false
+
+[components.tok2vec.model.encode]
+@architectures = "spacy.MaxoutWindowEncoder.v2"
+width = 32
+depth = 2
+window_size = 1
+maxout_pieces = 3
+
+[components.tagger]
+factory = "tagger"
+
+[components.tagger.model]
+@architectures = "spacy.Tagger.v2"
+
+[components.tagger.model.tok2vec]
+@architectures = "spacy.Tok2VecListener.v1"
+width = 32
+"""
+
+HOOK = """
+[nlp.before_creation]
+@callbacks = "spacy-frameworks.use_framework.v1"
+framework = "{framework}"
+"""
+
+
+@pytest.fixture(autouse=True)
+def ops_as_they_were():
+    before = get_current_ops()
+    set_current_ops(NumpyOps())
+    yield
+    set_current_ops(before)
+
+
+def trained(config: str, updates: int = 8) -> Language:
+    fix_random_seed(0)
+    # Embeddings hash with their layer's id, so that only pipelines of equal ids are comparable.
+    Model.global_id = 0
+    nlp = load_model_from_config(Config().from_str(config), auto_fill=True)
+    docs = [example.reference for example in create_corpus({"train": None, "dev": None}, "train")(nlp)][:16]
+    examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    nlp.initialize(lambda: examples)
+    optimizer = Adam(0.001, use_averages=True)
+    for _ in range(updates):
+        nlp.update(examples, sgd=optimizer, drop=0.2)
+    return nlp
+
+
+def all_ops(nlp: Language) -> set:
+    return {type(node.ops) for _, pipe in nlp.pipeline for node in pipe.model.walk()}
+
+
+def scores(nlp: Language):
+    docs = [nlp.get_pipe("tok2vec")(nlp.make_doc(text)) for text in TEXTS[:2]]
+    return nlp.get_pipe("tagger").model.predict(docs)
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_a_stock_pipeline_trains_on_the_frameworks_ops_as_on_thincs(framework):
+    stock = trained(STOCK)
+    assert all_ops(stock) == {NumpyOps}
+    fast = trained(STOCK + HOOK.format(framework=framework))
+    (ops,) = all_ops(fast)
+    assert issubclass(ops, FrameworkOps) and ops.name == get_framework(framework).id
+    for ours, theirs in zip(scores(fast), scores(stock)):
+        assert_allclose(ours, theirs, atol=2e-3)
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_ops_survive_loading_copies_and_replaced_listeners(framework, tmp_path):
+    nlp = trained(STOCK + HOOK.format(framework=framework), updates=1)
+    expected = scores(nlp)
+    nlp.to_disk(tmp_path)
+    set_current_ops(NumpyOps())
+    loaded = spacy.load(tmp_path)
+    assert all_ops(loaded) == all_ops(nlp)
+    for ours, theirs in zip(scores(loaded), expected):
+        assert_allclose(ours, theirs, atol=1e-6)
+    tagger = loaded.get_pipe("tagger")
+    assert {type(node.ops) for node in tagger.model.copy().walk()} == all_ops(nlp)
+    loaded.replace_listeners("tok2vec", "tagger", ["model.tok2vec"])
+    assert all_ops(loaded) == all_ops(nlp)
+    docs = [loaded.make_doc(text) for text in TEXTS[:2]]
+    for ours, theirs in zip(tagger.model.predict(docs), expected):
+        assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_ops_belong_to_the_context_not_to_a_pipeline(framework):
+    fast = trained(STOCK + HOOK.format(framework=framework), updates=1)
+    after = trained(STOCK, updates=1)
+    assert all_ops(after) == all_ops(fast)
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_annotating_in_two_processes(framework):
+    nlp = trained(STOCK + HOOK.format(framework=framework), updates=2)
+    expected = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS)]
+    found = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS, n_process=2, batch_size=5)]
+    assert found == expected
+
+
+OWN_TAGGER = """
+[nlp]
+lang = "en"
+pipeline = ["tagger"]
+
+[components]
+
+[components.tagger]
+factory = "tagger"
+
+[components.tagger.model]
+@architectures = "spacy-frameworks.{framework}Tagger.v1"
+nO = null
+"""
+
+TENSORFLOW = pytest.param("TensorFlow", marks=pytest.mark.tensorflow)
+OTHERS = [param for param in WRAPPED if param.values[0] != "TensorFlow"]
+
+
+@pytest.mark.parametrize("framework", OTHERS)
+def test_annotating_with_a_wrapped_network_in_two_processes(framework):
+    nlp = trained((OWN_TAGGER + HOOK).format(framework=framework), updates=2)
+    expected = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS)]
+    found = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS, n_process=2, batch_size=5)]
+    assert found == expected
+
+
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="processes are started afresh here"
+)
+@pytest.mark.parametrize("framework", [TENSORFLOW])
+def test_a_forked_tensorflow_network_is_an_error_and_not_a_hang(framework):
+    nlp = trained((OWN_TAGGER + HOOK).format(framework=framework), updates=1)
+    with pytest.raises(Exception, match=r"multiprocessing\.set_start_method\(\"spawn\"\)"):
+        list(nlp.pipe(TEXTS, n_process=2, batch_size=5))
+    # The parent goes on.
+    assert len(list(nlp.pipe(TEXTS))) == len(TEXTS)
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_without_a_name_the_fastest_one_that_is_installed_is_taken(framework, monkeypatch):
+    fw = get_framework(framework)
+    tried = [f.id for f in FRAMEWORKS][: FRAMEWORKS.index(fw)]
+    monkeypatch.setattr(callbacks, "is_installed", lambda name: name not in tried)
+    use_framework()(Language)
+    assert get_current_ops().name == fw.id
+
+
+def test_without_a_name_and_a_framework_nothing_is_set(monkeypatch):
+    monkeypatch.setattr(callbacks, "is_installed", lambda name: False)
+    before = get_current_ops()
+    use_framework()(Language)
+    assert get_current_ops() is before
+
+
+def test_a_variable_that_spacy_does_not_fill_in_is_an_error_that_says_so():
+    with pytest.raises(ValueError, match=r"spaCy does not fill in variables.*leave it out"):
+        use_framework("${vars.framework}")
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, None), ("MXNet", "PyTorch")])
+def test_swapping_a_pipelines_framework_swaps_the_kernels_that_are_named(before, after):
+    hook = {"@callbacks": "spacy-frameworks.use_framework.v1", "framework": before}
+    swapped = swap_config(Config({"nlp": {"before_creation": hook}}), "PyTorch")
+    assert swapped["nlp"]["before_creation"]["framework"] == after
+
+
+def test_thinc_sets_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = get_current_ops()
+        assert use_framework("Thinc")(Language) is Language
+        assert get_current_ops() is before
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_ops_can_be_left_out(framework):
+    before = get_current_ops()
+    assert use_framework(framework, ops=False)(Language) is Language
+    assert get_current_ops() is before
+
+
+def test_a_missing_framework_is_a_warning_and_the_pipeline_loads(monkeypatch):
+    monkeypatch.setattr(callbacks, "is_installed", lambda name: False)
+    with pytest.warns(UserWarning, match=r'MXNet is not installed.*pip install'):
+        nlp = trained(STOCK + HOOK.format(framework="MXNet"), updates=1)
+    assert all_ops(nlp) == {NumpyOps}
+
+
+def test_an_unknown_framework_is_refused_with_the_names_that_exist():
+    with pytest.raises(ValueError, match="Did you mean 'MXNet'"):
+        use_framework("MXNett")
+
+
+def test_spacy_starts_without_importing_a_framework():
+    code = (
+        "import sys, spacy; from thinc.api import get_ops; get_ops('cpu'); "
+        "print([m for m in ('tensorflow', 'mxnet') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
