@@ -2,9 +2,10 @@
 
     python -m benchmarks.adapters
 
-A step is a forward pass, a backward pass down to the input's gradient, and Adam. The framework's own
-loop does the same on tensors that are there already, with the same formula of Adam (clipped by the
-gradient's norm, as Thinc's default does) in its own operations; TensorFlow's is one traced function.
+A step is a forward pass, a backward pass down to the input's gradient, and Adam, for 1500 rows of
+width 96 and 50 outputs. The framework's own loop does the same on tensors that are there already,
+with the same formula of Adam (clipped by the gradient's norm, as Thinc's default does) in its own
+operations; TensorFlow's is one traced function.
 """
 
 from __future__ import annotations
@@ -173,11 +174,10 @@ def mxnet(hidden: int, X: Any, dY: Any) -> Dict[str, Function]:
 
 
 def mxnet_of_thinc(module: Any, X: Any, dY: Any) -> Dict[str, Function]:
+    import mxnet as mx
     import thinc.compat
     from thinc.layers import MXNetWrapper
     from thinc.shims import mxnet as shim
-
-    import mxnet as mx
 
     thinc.compat.enable_mxnet()
     # Thinc's module looked for MXNet when it was imported.
@@ -207,7 +207,10 @@ def main(
     rng = numpy.random.RandomState(0)
     X = rng.normal(size=(ROWS, NI)).astype("float32")
     dY = (rng.normal(size=(ROWS, NO)) / ROWS).astype("float32")
-    print("| framework | hidden | own step | ours | ratio | Thinc's wrapper | its ratio to ours |", end="")
+    print(
+        "| framework | hidden | own step | ours | ratio | Thinc's wrapper | its ratio to ours |",
+        end="",
+    )
     print(" own prediction | ours | ratio |\n|" + " --- |" * 10)
     make = {"PyTorch": pytorch, "TensorFlow": tensorflow, "MXNet": mxnet}
     for fw in FRAMEWORKS:
@@ -215,7 +218,9 @@ def main(
             continue
         for hidden in (48, 256):
             t = alternate(make[fw.token](hidden, X, dY), repeats)
-            thinc = (f"{t['thinc']:.2f}", f"{t['thinc'] / t['ours']:.2f}") if "thinc" in t else ("", "")
+            thinc = (
+                (f"{t['thinc']:.2f}", f"{t['thinc'] / t['ours']:.2f}") if "thinc" in t else ("", "")
+            )
             cells = (
                 fw.token,
                 hidden,

@@ -18,7 +18,15 @@ from spacy_frameworks.architectures.callbacks import use_framework
 from spacy_frameworks.architectures.corpus import create_corpus
 from spacy_frameworks.wrappers import FRAMEWORKS, get_framework
 from spacy_frameworks.wrappers.ops import FrameworkOps
-from thinc.api import Adam, Config, Model, NumpyOps, fix_random_seed, get_current_ops, set_current_ops
+from thinc.api import (
+    Adam,
+    Config,
+    Model,
+    NumpyOps,
+    fix_random_seed,
+    get_current_ops,
+    set_current_ops,
+)
 
 from .frameworks import WRAPPED
 
@@ -83,7 +91,9 @@ def trained(config: str, updates: int = 8) -> Language:
     # Embeddings hash with their layer's id, so that only pipelines of equal ids are comparable.
     Model.global_id = 0
     nlp = load_model_from_config(Config().from_str(config), auto_fill=True)
-    docs = [example.reference for example in create_corpus({"train": None, "dev": None}, "train")(nlp)][:16]
+    docs = [
+        example.reference for example in create_corpus({"train": None, "dev": None}, "train")(nlp)
+    ][:16]
     examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
     nlp.initialize(lambda: examples)
     optimizer = Adam(0.001, use_averages=True)
@@ -230,7 +240,7 @@ def test_ops_can_be_left_out(framework):
 
 def test_a_missing_framework_is_a_warning_and_the_pipeline_loads(monkeypatch):
     monkeypatch.setattr(callbacks, "is_installed", lambda name: False)
-    with pytest.warns(UserWarning, match=r'MXNet is not installed.*pip install'):
+    with pytest.warns(UserWarning, match=r"MXNet is not installed.*pip install"):
         nlp = trained(STOCK + HOOK.format(framework="MXNet"), updates=1)
     assert all_ops(nlp) == {NumpyOps}
 

@@ -11,7 +11,7 @@ import thinc.backends
 import thinc.layers.layernorm
 import thinc.optimizers
 from thinc.api import Model, NumpyOps, Ops, get_current_ops, get_ops, set_current_ops
-from thinc.types import Floats2d, FloatsXd, Shape
+from thinc.types import FloatsXd, Shape
 
 from .framework import THINC, get_framework, require
 from .process import runs_here
@@ -34,19 +34,19 @@ class FrameworkOps(NumpyOps):
     # The same for what is done to each element: the size of the array.
     _min_size: int = 0
 
-    def _product(self, x: Floats2d, y: Floats2d, out: Optional[Floats2d]) -> Floats2d:
+    def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         """The framework's product of two float32 matrices that are not empty, of any strides."""
         raise NotImplementedError
 
     def gemm(
         self,
-        x: Floats2d,
-        y: Floats2d,
+        x: Any,
+        y: Any,
         *,
-        out: Optional[Floats2d] = None,
+        out: Optional[Any] = None,
         trans1: bool = False,
         trans2: bool = False,
-    ) -> Floats2d:
+    ) -> Any:
         """The product of two float32 matrices, the first or the second transposed on request.
 
         out: Where to write the result, of any strides; returned.
@@ -54,7 +54,7 @@ class FrameworkOps(NumpyOps):
         does not fit.
         """
         if not runs_here(self._framework):
-            return cast(Floats2d, super().gemm(x, y, out=out, trans1=trans1, trans2=trans2))
+            return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)
         for name, array in (("x", x), ("y", y), ("out", out)):
             if array is not None and (array.ndim != 2 or array.dtype != numpy.float32):
                 raise ValueError(
@@ -75,7 +75,7 @@ class FrameworkOps(NumpyOps):
         if m * n * k >= self._min_products:
             return self._product(a, b, out)
         elif out is None:
-            return cast(Floats2d, numpy.dot(a, b))
+            return numpy.dot(a, b)
         else:
             out[...] = numpy.dot(a, b)
             return out
@@ -136,27 +136,27 @@ def get_framework_ops(framework: str) -> Ops:
 def _speed_up_thinc() -> None:
     """Have what Thinc computes outside of its ops take note of ours. Without ours, all of it is
     as it was."""
-    thinc.optimizers.get_array_ops = _get_array_ops
-    thinc.layers.layernorm.forward = _layer_norm  # type: ignore[attr-defined]
+    vars(thinc.optimizers)["get_array_ops"] = _get_array_ops
+    vars(thinc.layers.layernorm)["forward"] = _layer_norm
 
 
 def _get_array_ops(array: Any) -> Ops:
     """Thinc's optimizers ask for an array's ops, and get NumpyOps whatever the current ops are."""
     current = thinc.backends.context_ops.get()
-    is_ours = isinstance(current, FrameworkOps) and isinstance(array, numpy.ndarray)
-    return current if is_ours else thinc.backends.get_array_ops(array)
+    if isinstance(current, FrameworkOps) and isinstance(array, numpy.ndarray):
+        return current
+    return thinc.backends.get_array_ops(array)
 
 
 _thincs_layer_norm = thinc.layers.layernorm.forward
 
 
-def _layer_norm(
-    model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool
-) -> Tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+def _layer_norm(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable[[Any], Any]]:
     """The forward pass of Thinc's LayerNorm in a third of the passes over the memory."""
     if not isinstance(model.ops, FrameworkOps) or X.dtype != numpy.float32 or X.ndim != 2:
         return _thincs_layer_norm(model, X, is_train)
-    G, nO = model.get_param("G"), X.shape[1]
+    G: Any = model.get_param("G")
+    nO = X.shape[1]
     Xhat = X - X.mean(axis=1, keepdims=True)
     scale = 1 / numpy.sqrt(numpy.einsum("ij,ij->i", Xhat, Xhat) / nO + 1e-8)
     scale = scale.astype("float32", copy=False)[:, None]
@@ -164,7 +164,7 @@ def _layer_norm(
     Y = Xhat * G
     Y += model.get_param("b")
 
-    def backprop(dY: Floats2d) -> Floats2d:
+    def backprop(dY: Any) -> Any:
         model.inc_grad("b", dY.sum(axis=0))
         model.inc_grad("G", numpy.einsum("ij,ij->j", dY, Xhat))
         dX = dY * G

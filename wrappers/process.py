@@ -33,7 +33,7 @@ def check_runs_here(framework: str) -> None:
         token = get_framework(framework).token
         raise RuntimeError(
             f"{token} hangs in a process that was forked after {token} had run, as those of "
-            "nlp.pipe(n_process=...) are. Use n_process=1, which runs on all cores anyway; or start "
+            "nlp.pipe(n_process=...) are. Use n_process=1, which runs on all cores too; or start "
             'processes afresh: multiprocessing.set_start_method("spawn") before nlp.pipe; or '
             "convert the pipeline to another framework or to Thinc with swap_framework."
         )

@@ -125,7 +125,13 @@ def test_a_result_outlives_its_operands(ops):
 
 WRONG = [
     ((2, 3), (2, 3), None, "float32", r"shapes \(2, 3\) and \(2, 3\)"),
-    ((2, 3, 1), (3, 2), None, "float32", "'x' to be a float32 array of 2 dimensions, got float32 and 3"),
+    (
+        (2, 3, 1),
+        (3, 2),
+        None,
+        "float32",
+        "'x' to be a float32 array of 2 dimensions, got float32 and 3",
+    ),
     ((2, 3), (3,), None, "float32", "'y' to be .* got float32 and 1"),
     ((2, 3), (3, 2), None, "float64", "'x' to be a float32 .* got float64 and 2.*astype"),
     ((2, 3), (3, 2), (3, 2), "float32", r"'out' to have shape \(2, 2\), got \(3, 2\)"),
@@ -204,7 +210,9 @@ def test_a_thinc_model_trains_alike(ops):
             set_current_ops(current)
             fix_random_seed(0)
             model = chain(
-                HashEmbed(16, 100, seed=1), Maxout(16, 16, 3, normalize=True, dropout=0.2), Linear(4, 16)
+                HashEmbed(16, 100, seed=1),
+                Maxout(16, 16, 3, normalize=True, dropout=0.2),
+                Linear(4, 16),
             )
             X = numpy.arange(200, dtype="uint64")
             Y = numpy.eye(4, dtype="float32")[numpy.arange(200) % 4]

@@ -78,7 +78,7 @@ def memory(mx_tensor: Any) -> numpy.ndarray:
 
 
 class _Memory:
-    """Hands an NDArray's memory to NumPy, whose arrays keep this object, and with it the NDArray."""
+    """Hands an NDArray's memory to NumPy, whose arrays keep this object and with it the NDArray."""
 
     def __init__(self, mx_tensor: Any, address: Optional[int]):
         self.owner = mx_tensor

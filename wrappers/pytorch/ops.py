@@ -27,7 +27,7 @@ class PyTorchOps(FrameworkOps):
     _min_products = 250_000
     _min_size = 10_000
 
-    def _product(self, x: Floats2d, y: Floats2d, out: Optional[Floats2d]) -> Floats2d:
+    def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         import torch
 
         started("pytorch", after_fork)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple, cast
+from typing import Any, Optional, Tuple
 
 from thinc.api import registry
-from thinc.types import Floats2d
 
 from ..ops import FrameworkOps
 from ..process import started
@@ -20,7 +19,7 @@ class TensorFlowOps(FrameworkOps):
     _framework = "tensorflow"
     _min_products = 1_000_000_000
 
-    def _product(self, x: Floats2d, y: Floats2d, out: Optional[Floats2d]) -> Floats2d:
+    def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         import tensorflow as tf
 
         started("tensorflow", after_fork)
@@ -28,7 +27,7 @@ class TensorFlowOps(FrameworkOps):
         with tf.device("/CPU:0"):
             product = tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b).numpy()
         if out is None:
-            return cast(Floats2d, product)
+            return product
         out[...] = product
         return out
 

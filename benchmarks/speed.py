@@ -1,0 +1,366 @@
+"""What the frameworks' kernels under Thinc's layers gain, and what the adapters cost.
+
+    python -m benchmarks.speed PATH_TO_THE_TREEBANK
+
+prints all tables and writes them into benchmarks/README.md. What is compared runs in turn in one
+process, or in processes that alternate; each figure is a median.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import spacy
+import typer
+from rich.console import Console
+from spacy.tokens import DocBin
+from spacy.training import Example
+from spacy.util import fix_random_seed
+from spacy_frameworks.wrappers import use_framework_ops
+from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
+from thinc.api import Optimizer
+
+from .adapters import main as adapters
+
+HERE = Path(__file__).parent
+CHARACTERS = {
+    "@architectures": "spacy.CharacterEmbed.v2",
+    "width": 96,
+    "rows": 2000,
+    "nM": 64,
+    "nC": 8,
+    "feature": "LOWER",
+    "include_static_vectors": False,
+}
+PIPELINES: Dict[str, Any] = {
+    "tagger (HashEmbedCNN)": ("tagger", {}),
+    "textcat (ensemble)": ("textcat", {}),
+    "tagger (CharacterEmbed)": (
+        "tagger",
+        {
+            "@architectures": "spacy.Tagger.v2",
+            "tok2vec": CHARACTERS,
+        },
+    ),
+}
+console = Console(stderr=True)
+
+
+def table(columns: List[str], rows: List[List[Any]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+class Run:
+    """A pipeline under some ops, with an optimizer and examples."""
+
+    def __init__(self, ops: str, name: str, settings: Dict[str, Any], data: Path, docs: int):
+        self.ops = ops
+        with use_framework_ops(ops):
+            fix_random_seed(0)
+            self.nlp = spacy.blank("en")
+            self.nlp.add_pipe(name, config={"model": settings} if settings else {})
+            golds = list(DocBin().from_disk(data / "ewt-train.spacy").get_docs(self.nlp.vocab))
+            golds = random.Random(0).sample(golds, docs)
+            self.examples = [
+                Example(
+                    spacy.tokens.Doc(
+                        self.nlp.vocab, [t.text for t in d], [bool(t.whitespace_) for t in d]
+                    ),
+                    d,
+                )
+                for d in golds
+            ]
+            self.nlp.initialize(lambda: self.examples)
+            self.optimizer: Optimizer = self.nlp.create_optimizer()
+
+    def update(self, i: int, size: int = 8) -> float:
+        """Milliseconds of the step on the i-th batch."""
+        start = i * size % len(self.examples)
+        batch = self.examples[start : start + size]
+        with use_framework_ops(self.ops):
+            begin = time.perf_counter()
+            self.nlp.update(batch, sgd=self.optimizer, drop=0.1)
+            return 1000 * (time.perf_counter() - begin)
+
+    def predict(self) -> float:
+        """Words per second of annotating all docs, in batches of 128."""
+        docs = [example.x.copy() for example in self.examples]
+        with use_framework_ops(self.ops):
+            begin = time.perf_counter()
+            for _ in self.nlp.pipe(docs, batch_size=128):
+                pass
+            return sum(map(len, docs)) / (time.perf_counter() - begin)
+
+
+def measure_ops(framework: str, data: Path, docs: int = 160, rounds: int = 5) -> List[List[Any]]:
+    """Thinc's ops and a framework's in turn, batch by batch."""
+    rows = []
+    for title, (name, settings) in PIPELINES.items():
+        stock, ours = (Run(ops, name, settings, data, docs) for ops in ("Thinc", framework))
+        times: Dict[str, List[float]] = {"Thinc": [], framework: []}
+        words: Dict[str, List[float]] = {"Thinc": [], framework: []}
+        for i in range((1 + rounds) * docs // 8):
+            for run in (stock, ours):
+                milliseconds = run.update(i)
+                if i >= docs // 8:
+                    times[run.ops].append(milliseconds)
+        for _ in range(rounds):
+            for run in (stock, ours):
+                words[run.ops].append(run.predict())
+        t = {ops: statistics.median(values) for ops, values in times.items()}
+        w = {ops: statistics.median(values) for ops, values in words.items()}
+        rows.append(
+            [
+                title,
+                framework,
+                f"{t['Thinc']:.1f}",
+                f"{t[framework]:.1f}",
+                f"{t['Thinc'] / t[framework]:.2f}",
+                f"{w['Thinc']:,.0f}",
+                f"{w[framework]:,.0f}",
+                f"{w[framework] / w['Thinc']:.2f}",
+            ]
+        )
+        console.print(*rows[-1])
+    return rows
+
+
+OPS_COLUMNS = [
+    "pipeline",
+    "ops",
+    "step on Thinc's, ms",
+    "step, ms",
+    "times faster",
+    "prediction on Thinc's, words/s",
+    "prediction, words/s",
+    "times faster",
+]
+
+
+def alone(function: str, data: Path) -> List[List[Any]]:
+    """Rows of each framework, measured in a process of its own: one pool of threads at a time."""
+    rows = []
+    for fw in FRAMEWORKS:
+        if is_installed(fw.id):
+            call = f"{function}({fw.token!r}, Path({str(data)!r}))"
+            code = f"from benchmarks.speed import *; print(json.dumps({call}))"
+            out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+            out.check_returncode()
+            rows += json.loads(out.stdout.strip().splitlines()[-1])
+    return rows
+
+
+def command_table(data: Path, steps: int = 600, repeats: int = 2) -> str:
+    """The whole of `spacy train`, with the hook and without, in processes that alternate."""
+    seconds: Dict[str, List[float]] = {"without": [], "with": []}
+    scores: Dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.cfg"
+        spacy_command("init", "config", str(config), "--pipeline", "tagger")
+        text = config.read_text()
+        hook = '[nlp.before_creation]\n@callbacks = "spacy-frameworks.use_framework.v1"\n\n'
+        hooked = Path(folder) / "hooked.cfg"
+        hooked.write_text(
+            text.replace("before_creation = null\n", "").replace(
+                "[nlp.tokenizer]", hook + "[nlp.tokenizer]"
+            )
+        )
+        for _ in range(repeats):
+            for title, path in (("without", config), ("with", hooked)):
+                begin = time.perf_counter()
+                out = spacy_command(
+                    *("train", str(path), "--training.max_steps", str(steps)),
+                    *("--paths.train", str(data / "ewt-train.spacy")),
+                    *("--paths.dev", str(data / "ewt-dev.spacy")),
+                )
+                seconds[title].append(time.perf_counter() - begin)
+                scores[title] = [line.split()[-1] for line in out.splitlines() if line.split()][-2]
+                console.print(title, f"{seconds[title][-1]:.1f} s")
+    s = {title: statistics.median(values) for title, values in seconds.items()}
+    ratio = f"{s['without'] / s['with']:.2f}"
+    rows = [[f"{s['without']:.1f}", f"{s['with']:.1f}", ratio]]
+    return table(["without the hook, s", "with it, s", "times faster"], rows)
+
+
+def spacy_command(*arguments: str) -> str:
+    command = [sys.executable, "-m", "spacy", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    return done.stdout
+
+
+def start_table(repeats: int = 9) -> str:
+    """`spacy info` with this package's entry points and without, in processes that alternate."""
+    hide = (
+        "import importlib.metadata as m, runpy, sys; all_ = m.distributions; "
+        "m.distributions = lambda **k: (d for d in all_(**k) "
+        "if d.metadata['Name'] != 'spacy-frameworks'); "
+    )
+    run = (
+        "import runpy, sys; sys.argv = ['spacy', 'info']; "
+        "runpy.run_module('spacy', run_name='__main__')"
+    )
+    times: Dict[str, List[float]] = {"without": [], "with": []}
+    for _ in range(repeats):
+        for title, code in (("without", hide + run), ("with", run)):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+            times[title].append(1000 * (time.perf_counter() - begin))
+    t = {title: statistics.median(values) for title, values in times.items()}
+    difference = f"{t['with'] - t['without']:+.0f}"
+    rows = [[f"{t['without']:.0f}", f"{t['with']:.0f}", difference]]
+    return table(["without the package, ms", "with it, ms", "difference, ms"], rows)
+
+
+def adapters_table() -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        adapters(framework=None, repeats=100)
+    return out.getvalue().strip()
+
+
+def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[Any]]:
+    """Taggers on our encoders with the framework's ops, in turn with one on spaCy's
+    TorchBiLSTMEncoder with Thinc's."""
+
+    def settings(encode: Dict[str, Any]) -> Dict[str, Any]:
+        embed = {
+            "@architectures": "spacy.MultiHashEmbed.v2",
+            "width": 96,
+            "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+            "rows": [2000, 1000, 1000, 1000],
+            "include_static_vectors": False,
+        }
+        tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
+        return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
+
+    rows = []
+    for what in ("BiLSTMEncoder", "TransformerEncoder"):
+        name = f"spacy-frameworks.{framework}{what}.v1"
+        torch_bilstm = {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 96, "depth": 1}
+        ours = {"@architectures": name, "width": 96, "depth": 1}
+        runs = (
+            Run("Thinc", "tagger", settings({**torch_bilstm, "dropout": 0.0}), data, 80),
+            Run(framework, "tagger", settings(ours), data, 80),
+        )
+        times: List[List[float]] = [[], []]
+        for i in range(rounds):
+            for run, its in zip(runs, times):
+                milliseconds = run.update(i)
+                if i >= 10:
+                    its.append(milliseconds)
+        stock, own = (statistics.median(its) for its in times)
+        rows.append([name, f"{stock:.1f}", f"{own:.1f}", f"{stock / own:.2f}"])
+    return rows
+
+
+ENCODERS_COLUMNS = [
+    "encoder, width 96, one layer",
+    "step with spaCy's TorchBiLSTMEncoder, ms",
+    "step, ms",
+    "times faster",
+]
+
+
+def measure_growth(framework: str, data: Path) -> List[List[Any]]:
+    """Words per second of prediction as batches and docs grow."""
+    use_framework_ops(framework)
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    encode = {"@architectures": f"spacy-frameworks.{framework}WindowEncoder.v1", "width": 96}
+    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": CHARACTERS, "encode": encode}
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
+    nlp.add_pipe("tagger", config={"model": model})
+    golds = DocBin().from_disk(data / "ewt-dev.spacy").get_docs(nlp.vocab)
+    words = [token.text for doc in golds for token in doc]
+    example = Example.from_dict(nlp.make_doc("a b"), {"tags": ["A", "B"]})
+    nlp.initialize(lambda: [example])
+
+    def speed(batch: int, tokens: int) -> str:
+        count = max(2 * batch, 8000 // tokens)
+        texts = [words[i * tokens % 20000 :][:tokens] for i in range(count)]
+        figures = []
+        for _ in range(5):
+            docs = [spacy.tokens.Doc(nlp.vocab, text) for text in texts]
+            begin = time.perf_counter()
+            for _ in nlp.pipe(docs, batch_size=batch):
+                pass
+            figures.append(count * tokens / (time.perf_counter() - begin))
+        return f"{statistics.median(figures[1:]):,.0f}"
+
+    by_batch = [speed(batch, 25) for batch in (1, 8, 64, 256)]
+    return [[framework, *by_batch, *(speed(8, tokens) for tokens in (10, 100, 2000))]]
+
+
+GROWTH_COLUMNS = [
+    "framework",
+    *(f"{size} of 25 tokens" for size in ("1 doc", "8", "64", "256")),
+    *(f"8 of {size}" for size in ("10 tokens", "100", "2000")),
+]
+
+
+def versions() -> Iterator[str]:
+    yield f"Python {platform.python_version()}"
+    for name in ("spacy", "thinc", "numpy", "torch", "tensorflow-cpu", "tensorflow", "mxnet"):
+        with contextlib.suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
+
+
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found.group(1) if found else platform.processor()
+
+
+def write(name: str, text: str) -> None:
+    """Put a table between its marks in the README."""
+    readme = HERE / "README.md"
+    marks = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+    before = readme.read_text()
+    after = re.sub(marks, lambda m: m.group(1) + text + m.group(2), before, flags=re.DOTALL)
+    if f"<!-- {name} -->" not in before:
+        raise ValueError(f"{readme} has no place for the table {name!r}")
+    readme.write_text(after)
+
+
+def main(
+    data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
+    only: Optional[List[str]] = typer.Option(
+        None, help="ops, command, start, adapters, encoders, growth; all by default."
+    ),
+) -> None:
+    """Print the tables, and write them into benchmarks/README.md."""
+    tables: Dict[str, Callable[[], str]] = {
+        "ops": lambda: table(OPS_COLUMNS, alone("measure_ops", data)),
+        "command": lambda: command_table(data),
+        "start": start_table,
+        "adapters": adapters_table,
+        "encoders": lambda: table(ENCODERS_COLUMNS, alone("measure_encoders", data)),
+        "growth": lambda: table(GROWTH_COLUMNS, alone("measure_growth", data)),
+    }
+    write("machine", f"{processor()}; {', '.join(versions())}.")
+    for name, make in tables.items():
+        if not only or name in only:
+            console.print(f"[bold]{name}")
+            text = make()
+            print(f"\n{text}\n", flush=True)
+            write(name, text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
