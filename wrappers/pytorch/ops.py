@@ -85,6 +85,18 @@ class PyTorchOps(FrameworkOps):
         dW.zero_()
         return weights, gradient, mom1, mom2
 
+    def clip_gradient(self, gradient: FloatsXd, threshold: float) -> FloatsXd:
+        """Scale a gradient down to a norm, which PyTorch's threads compute and not NumPy's."""
+        if gradient.size < self._min_size or not gradient.flags.writeable:
+            return super().clip_gradient(gradient, threshold)
+        import torch
+
+        tensor = torch.from_numpy(gradient)
+        norm = torch.linalg.vector_norm(tensor).item()
+        if norm >= threshold:
+            tensor.mul_(threshold / norm)
+        return gradient
+
     def update_averages(
         self, ema: FloatsXd, weights: FloatsXd, t: int, max_decay: float = 0.9999
     ) -> None:
