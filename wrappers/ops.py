@@ -11,7 +11,7 @@ import thinc.backends
 import thinc.layers.layernorm
 import thinc.optimizers
 from thinc.api import Model, NumpyOps, Ops, get_current_ops, get_ops, set_current_ops
-from thinc.types import FloatsXd, Shape
+from thinc.types import DeviceTypes, FloatsXd, Shape
 
 from .framework import THINC, get_framework, require
 from .process import runs_here
@@ -33,6 +33,10 @@ class FrameworkOps(NumpyOps):
     _min_products: float = math.inf
     # The same for what is done to each element: the size of the array.
     _min_size: int = 0
+
+    def __init__(self, device_type: DeviceTypes = "cpu", device_id: int = -1, **kwargs: Any):
+        super().__init__(device_type, device_id, **kwargs)
+        _speed_up_thinc()
 
     def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         """The framework's product of two float32 matrices that are not empty, of any strides."""
@@ -129,7 +133,6 @@ def get_framework_ops(framework: str) -> Ops:
         return get_ops("cpu")
     require(fw.id)
     module = importlib.import_module(f".{fw.id}.ops", __package__)
-    _speed_up_thinc()
     return cast(Ops, getattr(module, f"{fw.token}Ops")())
 
 
