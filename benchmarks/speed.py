@@ -330,9 +330,9 @@ def processor() -> str:
 def write(name: str, text: str) -> None:
     """Put a table between its marks in the README."""
     readme = HERE / "README.md"
-    marks = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+    marks = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
     before = readme.read_text()
-    after = re.sub(marks, lambda m: m.group(1) + text + m.group(2), before, flags=re.DOTALL)
+    after = re.sub(marks, lambda m: f"{m.group(1)}{text}\n{m.group(2)}", before, flags=re.DOTALL)
     if f"<!-- {name} -->" not in before:
         raise ValueError(f"{readme} has no place for the table {name!r}")
     readme.write_text(after)
