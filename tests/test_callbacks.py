@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
@@ -25,6 +26,7 @@ from thinc.api import (
     NumpyOps,
     fix_random_seed,
     get_current_ops,
+    get_ops,
     set_current_ops,
 )
 
@@ -221,6 +223,23 @@ def test_swapping_a_pipelines_framework_swaps_the_kernels_that_are_named(before,
     hook = {"@callbacks": "spacy-frameworks.use_framework.v1", "framework": before}
     swapped = swap_config(Config({"nlp": {"before_creation": hook}}), "PyTorch")
     assert swapped["nlp"]["before_creation"]["framework"] == after
+
+
+@pytest.mark.pytorch
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="processes are started afresh here"
+)
+def test_a_forked_process_runs_what_is_no_product_on_pytorch_too():
+    ops = get_ops("pytorch")
+    table = numpy.ones((5000, 96), dtype="float32")
+    indices = numpy.zeros((20000, 4), dtype="uint32")
+    ops.gather_add(table, indices)
+    child = multiprocessing.Process(target=ops.gather_add, args=(table, indices))
+    child.start()
+    child.join(60)
+    exitcode = child.exitcode
+    child.kill()
+    assert exitcode == 0
 
 
 def test_thinc_sets_nothing():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 from thinc.api import registry
-from thinc.types import Floats1d, Floats2d, FloatsXd, Ints2d
+from thinc.types import DeviceTypes, Floats1d, Floats2d, FloatsXd, Ints2d
 
 from ..ops import FrameworkOps
 from ..process import started
@@ -27,10 +27,14 @@ class PyTorchOps(FrameworkOps):
     _min_products = 250_000
     _min_size = 10_000
 
+    def __init__(self, device_type: DeviceTypes = "cpu", device_id: int = -1, **kwargs: Any):
+        super().__init__(device_type, device_id, **kwargs)
+        # Not only products run on PyTorch's threads.
+        started("pytorch", after_fork)
+
     def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         import torch
 
-        started("pytorch", after_fork)
         a, b = _tensor(x), _tensor(y)
         if out is None:
             return torch.mm(a, b).numpy()
