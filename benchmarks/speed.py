@@ -34,6 +34,7 @@ from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
 from thinc.api import Optimizer
 
 from .adapters import main as adapters
+from .ewt import read
 
 HERE = Path(__file__).parent
 CHARACTERS = {
@@ -73,17 +74,8 @@ class Run:
             fix_random_seed(0)
             self.nlp = spacy.blank("en")
             self.nlp.add_pipe(name, config={"model": settings} if settings else {})
-            golds = list(DocBin().from_disk(data / "ewt-train.spacy").get_docs(self.nlp.vocab))
-            golds = random.Random(0).sample(golds, docs)
-            self.examples = [
-                Example(
-                    spacy.tokens.Doc(
-                        self.nlp.vocab, [t.text for t in d], [bool(t.whitespace_) for t in d]
-                    ),
-                    d,
-                )
-                for d in golds
-            ]
+            examples = read(data / "ewt-train.spacy", self.nlp)
+            self.examples = random.Random(0).sample(examples, docs)
             self.nlp.initialize(lambda: self.examples)
             self.optimizer: Optimizer = self.nlp.create_optimizer()
 
