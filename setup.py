@@ -51,6 +51,7 @@ extras["all"] = [line for lines in extras.values() for line in lines]
 extras["dev"] = [
     "autograd>=1.8",
     "pytest>=8",
+    "pytest-timeout>=2",
     "pytest-xdist>=3",
     "hypothesis>=6",
     "ruff>=0.6",

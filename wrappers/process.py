@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Callable, Dict, List, Tuple
 
 from .framework import get_framework
 
-# The frameworks that have run in this process, with what prepares them in a child.
+# The frameworks that may have run in this process, with what prepares them in a child.
 _started: List[Tuple[str, Callable[[], bool]]] = []
 # Whether they run in this process, for those that ran in a parent before it was forked.
 _runs_here: Dict[str, bool] = {}
 
 
 def started(framework: str, after_fork: Callable[[], bool]) -> None:
-    """Note that a framework runs in this process, so that a forked child is prepared for it.
+    """Note that a framework may run in this process, so that a forked child is prepared for it.
+
+    What was never imported has not run; the child is not asked about it.
 
     after_fork: Called in the child. Returns whether the framework can run there.
     """
@@ -41,7 +44,8 @@ def check_runs_here(framework: str) -> None:
 
 def _after_fork_in_child() -> None:
     for framework, after_fork in _started:
-        _runs_here[framework] = after_fork() and runs_here(framework)
+        if get_framework(framework).module in sys.modules:
+            _runs_here[framework] = after_fork() and runs_here(framework)
 
 
 if hasattr(os, "register_at_fork"):
