@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from typing import Callable, Optional, Type
+from typing import Callable, Optional, Type, Union
 
 from spacy.language import Language
 
-from ..wrappers import FRAMEWORKS, get_framework, is_installed, use_framework_ops
+from ..wrappers import (
+    FRAMEWORKS,
+    get_framework,
+    is_installed,
+    set_gpu_allocator,
+    use_framework_ops,
+)
+from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import THINC, install_command
 
 
 def use_framework(
-    framework: Optional[str] = None, ops: bool = True
+    framework: Optional[str] = None,
+    ops: bool = True,
+    gpu_allocator: Union[bool, str] = True,
 ) -> Callable[[Type[Language]], Type[Language]]:
-    """Run whole pipelines on a framework's kernels, Thinc's and spaCy's own layers included.
+    """Run whole pipelines on a framework's kernels, Thinc's and spaCy's own layers included, and
+    on a GPU have them share the framework's memory.
 
         [nlp.before_creation]
         @callbacks = "spacy-frameworks.use_framework.v1"
@@ -26,9 +36,15 @@ def use_framework(
         is installed, which is the fastest; the pipeline's networks may be of another. No variable
         of the config: spaCy fills in none in this section.
     ops (bool): Whether to take the framework's kernels; see `use_framework_ops`.
+    gpu_allocator (bool or str): Where CuPy draws its memory from. True for the pool of the
+        framework that is named, or, if none is, of the first one of which the pipeline has a
+        network; False to leave that to the networks, or to [training]; or a name that
+        `set_gpu_allocator` takes, such as "cuda_async", which [training] does not. Without a GPU,
+        all are the same.
     RETURNS (Callable): The callback, which returns the class that it is given.
 
-    Raises ValueError if the framework's name is unknown.
+    Raises ValueError if the framework's name is unknown, or the allocator's. With a GPU, the
+    callback raises what `set_gpu_allocator` does if an allocator is named.
     """
     if framework is not None and framework.startswith("${"):
         raise ValueError(
@@ -37,8 +53,14 @@ def use_framework(
             "that is installed."
         )
     chosen = None if framework is None else get_framework(framework)
+    if isinstance(gpu_allocator, str):
+        check_name(gpu_allocator)
 
     def before_creation(language: Type[Language]) -> Type[Language]:
+        if isinstance(gpu_allocator, str):
+            set_gpu_allocator(gpu_allocator)
+        elif gpu_allocator and chosen not in (None, THINC) and is_installed(chosen.id):
+            pair_gpu_allocator(chosen.id)
         fw = chosen or next((fw for fw in FRAMEWORKS if is_installed(fw.id)), THINC)
         if not ops or fw == THINC:
             return language

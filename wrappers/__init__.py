@@ -4,6 +4,8 @@ Importing this imports no framework (PyTorch aside where Thinc itself imports it
 when something of a framework is built.
 """
 
+from . import allocator as _allocator
+from .allocator import current_gpu_allocator, set_gpu_allocator
 from .framework import FRAMEWORKS, Framework, get_framework, is_installed
 from .mxnet import compat as _mxnet_compat
 from .mxnet.arrays import tensor2xp as mxnet2xp
@@ -19,6 +21,8 @@ from .tensorflow.wrapper import TensorFlowRNNWrapper, TensorFlowWrapper, keras_s
 
 # From here on, `import mxnet` works on today's NumPy and Python. It is not imported yet.
 _mxnet_compat.install()
+# And Thinc and spaCy share the GPU's memory by our allocators.
+_allocator.install()
 
 __all__ = [
     "FRAMEWORKS",
@@ -29,10 +33,12 @@ __all__ = [
     "PyTorchWrapper",
     "TensorFlowRNNWrapper",
     "TensorFlowWrapper",
+    "current_gpu_allocator",
     "get_framework",
     "is_installed",
     "keras_subclass",
     "mxnet2xp",
+    "set_gpu_allocator",
     "tensorflow2xp",
     "torch2xp",
     "use_framework_ops",

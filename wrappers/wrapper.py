@@ -8,6 +8,7 @@ from thinc.api import Model, get_array_module, get_width
 from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
+from .allocator import pair_gpu_allocator
 from .framework import get_framework
 from .process import check_runs_here
 from .shim import FrameworkShim
@@ -30,7 +31,11 @@ def wrap(
     convert_outputs: (model, (X, outputs of the module), is_train) -> (Y, get_dOutputs), where
         get_dOutputs(dY) returns the arguments of the framework's own backward function.
     nO, nI: The dims, if they are known before `initialize`.
+
+    On a GPU, CuPy draws its memory from the framework's pool from here on, unless an allocator was
+    chosen already: see `set_gpu_allocator`.
     """
+    pair_gpu_allocator(shim.framework)
     return model_class(
         model_name or shim.framework,
         forward,

@@ -11,8 +11,8 @@ FOLDERS = {fw.id: ROOT / "wrappers" / fw.id for fw in FRAMEWORKS}
 
 # What a framework has alone, with the reason.
 ALONE = {
-    # Makes MXNet importable; lends its memory to NumPy, for which other frameworks have functions.
-    "mxnet": {"compat.py", "arrays.py:memory"},
+    # Makes MXNet importable; lends its memory, for which other frameworks have functions.
+    "mxnet": {"compat.py", "arrays.py:memory", "arrays.py:address"},
     "tensorflow": {"wrapper.py:keras_subclass"},  # Thinc's decorator for Keras models
 }
 

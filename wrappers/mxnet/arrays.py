@@ -12,7 +12,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import native
+from ..arrays import native, to_dlpack
 
 # MXNet has none of these; ids and lengths fit into the signed ones.
 _CASTS = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "int16": "int32"}
@@ -37,7 +37,7 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
         ops = get_current_ops()
         device = mx.gpu(ops.device_id) if isinstance(ops, CupyOps) else mx.cpu()
     if is_cupy_array(xp_tensor):
-        tensor = mx.nd.from_dlpack(xp_tensor.toDlpack()).as_in_context(device)  # type: ignore[union-attr]
+        tensor = mx.nd.from_dlpack(to_dlpack(xp_tensor)).as_in_context(device)
     else:
         array = native(xp_tensor)
         dtype = _CASTS.get(array.dtype.name, array.dtype.name)
@@ -71,21 +71,27 @@ def memory(mx_tensor: Any) -> numpy.ndarray:
     """
     import mxnet as mx
 
-    library, address = mx.base._LIB, ctypes.c_void_p()
-    mx.base.check_call(library.MXNDArrayWaitToWrite(mx_tensor.handle))
-    mx.base.check_call(library.MXNDArrayGetData(mx_tensor.handle, ctypes.byref(address)))
-    return numpy.asarray(_Memory(mx_tensor, address.value))
+    mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(mx_tensor.handle))
+    return numpy.asarray(_Memory(mx_tensor, address(mx_tensor)))
+
+
+def address(mx_tensor: Any) -> int:
+    """Where the memory of an NDArray begins, on its device. 0 if it has none, being empty."""
+    import mxnet as mx
+
+    found = ctypes.c_void_p()
+    mx.base.check_call(mx.base._LIB.MXNDArrayGetData(mx_tensor.handle, ctypes.byref(found)))
+    return found.value or 0
 
 
 class _Memory:
     """Hands an NDArray's memory to NumPy, whose arrays keep this object and with it the NDArray."""
 
-    def __init__(self, mx_tensor: Any, address: Optional[int]):
+    def __init__(self, mx_tensor: Any, address: int):
         self.owner = mx_tensor
         self.__array_interface__ = {
             "shape": mx_tensor.shape,
             "typestr": numpy.dtype(mx_tensor.dtype).str,
-            # An empty NDArray has no memory.
-            "data": (address or 0, False),
+            "data": (address, False),
             "version": 3,
         }

@@ -11,7 +11,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import native
+from ..arrays import native, to_dlpack
 
 
 def is_tensor(obj: Any) -> bool:
@@ -39,7 +39,7 @@ def xp2tensor(
 
     with tf.device(device):
         if is_cupy_array(xp_tensor):
-            tensor = tf.experimental.dlpack.from_dlpack(xp_tensor.toDlpack())  # type: ignore[union-attr]
+            tensor = tf.experimental.dlpack.from_dlpack(to_dlpack(xp_tensor))
         else:
             tensor = tf.convert_to_tensor(native(xp_tensor))
         return tf.Variable(tensor, trainable=requires_grad) if as_variable else tensor
