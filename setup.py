@@ -69,6 +69,8 @@ setup(
         "spacy_callbacks": [
             f"spacy-frameworks.use_framework.v1 = {ARCHITECTURES}.callbacks:use_framework"
         ],
+        # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
+        "spacy_cli": ["spacy-frameworks = spacy_frameworks.wrappers:set_gpu_allocator"],
         "spacy_readers": [f"spacy-frameworks.Corpus.v1 = {ARCHITECTURES}.corpus:create_corpus"],
         "thinc_layers": list(layers()),
         "thinc_ops": list(ops()),

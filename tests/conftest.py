@@ -13,7 +13,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import thinc.backends
 from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
+from thinc import compat
+from thinc.api import CupyOps, get_current_ops, set_current_ops
+
+from . import stand_in_gpu
 
 # The first example pays for imports, and machines are shared: no time limit for an example.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -58,3 +63,28 @@ def ewt() -> Path:
     if not folder:
         pytest.skip("the environment variable EWT names no treebank")
     return Path(folder)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Thinc finds a stand-in for CuPy, and a GPU."""
+    if compat.has_cupy_gpu:
+        pytest.skip("there is a GPU: tests/gpu")
+    cupy = stand_in_gpu.cupy()
+    monkeypatch.setattr(compat, "cupy", cupy)
+    monkeypatch.setattr(compat, "has_cupy_gpu", True)
+    # Choosing cuda_async sets it.
+    monkeypatch.setenv("TF_GPU_ALLOCATOR", "")
+    pools = thinc.backends.context_pools.get()
+    before = dict(pools)
+    yield cupy
+    pools.clear()
+    pools.update(before)
+
+
+@pytest.fixture
+def cupy_ops():
+    before = get_current_ops()
+    set_current_ops(CupyOps())
+    yield
+    set_current_ops(before)

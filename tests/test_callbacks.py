@@ -17,7 +17,13 @@ from spacy.util import load_model_from_config
 from spacy_frameworks.architectures import callbacks, swap_config
 from spacy_frameworks.architectures.callbacks import use_framework
 from spacy_frameworks.architectures.corpus import create_corpus
-from spacy_frameworks.wrappers import FRAMEWORKS, get_framework, process
+from spacy_frameworks.wrappers import (
+    FRAMEWORKS,
+    allocator,
+    current_gpu_allocator,
+    get_framework,
+    process,
+)
 from spacy_frameworks.wrappers.ops import FrameworkOps
 from spacy_frameworks.wrappers.pytorch.ops import PyTorchOps
 from thinc.api import (
@@ -271,6 +277,37 @@ def test_a_missing_framework_is_a_warning_and_the_pipeline_loads(monkeypatch):
 def test_an_unknown_framework_is_refused_with_the_names_that_exist():
     with pytest.raises(ValueError, match="Did you mean 'MXNet'"):
         use_framework("MXNett")
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(True, "mxnet"), ("cuda_async", "cuda_async")])
+def test_the_hook_chooses_a_gpu_allocator_on_a_stand_in_for_cupy(
+    chosen, expected, gpu, cupy_ops, monkeypatch
+):
+    for ours in allocator._framework_allocators.values():
+        monkeypatch.setattr(ours, "sees_gpu", lambda: True)
+        monkeypatch.setattr(ours, "use_cuda_async", lambda: None)
+    monkeypatch.setattr(callbacks, "is_installed", lambda name: True)
+    use_framework("MXNet", ops=False, gpu_allocator=False)(Language)
+    use_framework(ops=False)(Language)
+    assert current_gpu_allocator() is None, "the networks choose"
+    use_framework("MXNet", ops=False, gpu_allocator=chosen)(Language)
+    assert current_gpu_allocator() == expected
+
+
+def test_the_hook_refuses_an_unknown_gpu_allocator():
+    with pytest.raises(ValueError, match="Did you mean 'cuda_async'"):
+        use_framework(gpu_allocator="cuda-async")
+
+
+@pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
+def test_spacys_commands_find_our_allocators_before_they_choose_one(name):
+    code = (
+        "import sys; from spacy.util import registry; registry.cli.get_all(); "
+        f"from spacy.training.initialize import set_gpu_allocator; set_gpu_allocator({name!r}); "
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_spacy_starts_without_importing_a_framework():

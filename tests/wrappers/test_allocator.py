@@ -21,9 +21,9 @@ from spacy_frameworks.wrappers import (
 )
 from spacy_frameworks.wrappers.arrays import to_dlpack
 from thinc import compat
-from thinc.api import CupyOps, get_current_ops, set_current_ops
+from thinc.api import CupyOps, set_current_ops
 
-from . import stand_in_gpu
+from .. import stand_in_gpu
 
 NAMES = [*(fw.id for fw in FRAMEWORKS), "cuda_async"]
 EACH = [pytest.param(fw.id, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
@@ -56,31 +56,6 @@ class Held:
     def __init__(self, host, size, tensor):
         self.tensor = tensor
         weakref.finalize(self, host.free, host.give(size))
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """Thinc finds a stand-in for CuPy, and a GPU."""
-    if compat.has_cupy_gpu:
-        pytest.skip("there is a GPU: tests/gpu")
-    cupy = stand_in_gpu.cupy()
-    monkeypatch.setattr(compat, "cupy", cupy)
-    monkeypatch.setattr(compat, "has_cupy_gpu", True)
-    # Choosing cuda_async sets it.
-    monkeypatch.setenv("TF_GPU_ALLOCATOR", "")
-    pools = thinc.backends.context_pools.get()
-    before = dict(pools)
-    yield cupy
-    pools.clear()
-    pools.update(before)
-
-
-@pytest.fixture
-def cupy_ops():
-    before = get_current_ops()
-    set_current_ops(CupyOps())
-    yield
-    set_current_ops(before)
 
 
 def on_host(framework, monkeypatch):
@@ -329,7 +304,7 @@ import os, sys
 import tensorflow as tf
 from spacy_frameworks.wrappers import allocator, current_gpu_allocator, set_gpu_allocator
 from thinc import compat
-from tests.wrappers import stand_in_gpu
+from tests import stand_in_gpu
 
 compat.cupy, compat.has_cupy_gpu = stand_in_gpu.cupy(), True
 allocator._framework_allocators["tensorflow"].sees_gpu = lambda: True
@@ -367,7 +342,7 @@ def test_blocks_that_are_left_when_python_ends_are_no_error(framework, run_pytho
 import pytest, warnings
 from spacy_frameworks.wrappers import allocator
 from thinc import compat
-from tests.wrappers import stand_in_gpu
+from tests import stand_in_gpu
 from tests.wrappers.test_allocator import on_host
 
 compat.cupy, compat.has_cupy_gpu = stand_in_gpu.cupy(), True
