@@ -9,6 +9,8 @@ it is the only one. `RUN_SLOW` adds what takes minutes.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +28,7 @@ hypothesis.settings.load_profile("untimed")
 
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 IDS = [fw.id for fw in FRAMEWORKS]
 if ASKED_FOR is None:
     TESTED = [name for name in IDS if is_installed(name)]
@@ -88,3 +91,23 @@ def cupy_ops():
     set_current_ops(CupyOps())
     yield
     set_current_ops(before)
+
+
+@pytest.fixture
+def run_python():
+    """Run code in a process of its own and return what it printed."""
+
+    def run(code, *args, env=None, cwd=None):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, args)],
+            env={**os.environ, **({} if cwd else {"PYTHONPATH": str(ROOT)}), **(env or {})},
+            cwd=cwd or ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

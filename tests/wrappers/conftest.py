@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -43,23 +40,3 @@ def two_layer(request):
     framework, kind = request.param
     fw = modules_of(framework)
     return (fw, *fw.TWO_LAYER[kind])
-
-
-@pytest.fixture
-def run_python():
-    """Run code in a process of its own and return what it printed."""
-
-    def run(code, *args, env=None, cwd=None):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, args)],
-            env={**os.environ, **({} if cwd else {"PYTHONPATH": str(ROOT)}), **(env or {})},
-            cwd=cwd or ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
