@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Callable, Optional, Type, Union
+from typing import Callable, List, Optional, Tuple, Type, Union
 
+import spacy.training.alignment
 from spacy.language import Language
+from spacy.training.align import get_alignments
 
 from ..wrappers import (
     FRAMEWORKS,
@@ -66,6 +68,7 @@ def use_framework(
             return language
         if is_installed(fw.id):
             use_framework_ops(fw.token)
+            vars(spacy.training.alignment)["get_alignments"] = _get_alignments
         else:
             warnings.warn(
                 f"{fw.token} is not installed, so the pipeline runs on Thinc's kernels, which are "
@@ -75,3 +78,12 @@ def use_framework(
         return language
 
     return before_creation
+
+
+def _get_alignments(A: List[str], B: List[str]) -> Tuple[List[List[int]], List[List[int]]]:
+    """spaCy aligns predicted and gold tokens character by character, for every example of every
+    step. Mostly they are the same tokens, and then nothing is left to find out."""
+    if A == B:
+        same = [[i] for i in range(len(A))]
+        return same, same
+    return get_alignments(A, B)

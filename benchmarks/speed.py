@@ -14,6 +14,7 @@ import json
 import platform
 import random
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,14 +25,17 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import spacy
+import thinc.api
 import typer
 from rich.console import Console
+from spacy.ml import CharacterEmbed
+from spacy.pipeline import Tagger
 from spacy.tokens import DocBin
 from spacy.training import Example
-from spacy.util import fix_random_seed
-from spacy_frameworks.wrappers import use_framework_ops
+from spacy.util import fix_random_seed, minibatch
+from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
-from thinc.api import Optimizer
+from thinc.api import Model, Optimizer, chain, softmax_activation, with_array
 
 from .adapters import main as adapters
 from .ewt import read
@@ -148,12 +152,16 @@ def alone(function: str, data: Path) -> List[List[Any]]:
     rows = []
     for fw in FRAMEWORKS:
         if is_installed(fw.id):
-            call = f"{function}({fw.token!r}, Path({str(data)!r}))"
-            code = f"from benchmarks.speed import *; print(json.dumps({call}))"
-            out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-            out.check_returncode()
-            rows += json.loads(out.stdout.strip().splitlines()[-1])
+            rows += in_process(f"{function}({fw.token!r}, Path({str(data)!r}))")
     return rows
+
+
+def in_process(call: str) -> Any:
+    """What a call of one of this module's functions returns in a process of its own."""
+    code = f"from benchmarks.speed import *; print(json.dumps({call}))"
+    out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    out.check_returncode()
+    return json.loads(out.stdout.strip().splitlines()[-1])
 
 
 def command_table(data: Path, steps: int = 600, repeats: int = 2) -> str:
@@ -306,6 +314,71 @@ GROWTH_COLUMNS = [
 ]
 
 
+def measure_scores(ops: str, data: Path, epochs: int = 2) -> List[float]:
+    """Accuracy of spaCy's default tagger on the dev set, with three seeds."""
+    scores = []
+    for seed in range(3):
+        with use_framework_ops(ops):
+            fix_random_seed(seed)
+            nlp = spacy.blank("en")
+            nlp.add_pipe("tagger")
+            examples, dev = (read(data / f"ewt-{name}.spacy", nlp) for name in ("train", "dev"))
+            optimizer = nlp.initialize(lambda: examples)  # noqa: B023
+            for _ in range(epochs):
+                random.shuffle(examples)
+                for batch in minibatch(examples, 8):
+                    nlp.update(batch, sgd=optimizer, drop=0.1)
+            with nlp.use_params(optimizer.averages):
+                scores.append(float(nlp.evaluate(dev)["tag_acc"]))
+        console.print(ops, seed, f"{scores[-1]:.4f}")
+    return scores
+
+
+def scores_table(data: Path) -> str:
+    rows = []
+    for ops in ("Thinc", *(fw.token for fw in FRAMEWORKS if is_installed(fw.id))):
+        scores: List[float] = in_process(f"measure_scores({ops!r}, Path({str(data)!r}))")
+        rows.append([ops, *(f"{score:.4f}" for score in scores), f"{statistics.mean(scores):.4f}"])
+    return table(["ops", "seed 0", "seed 1", "seed 2", "mean"], rows)
+
+
+def measure_memory(wrapper: str, data: Path) -> float:
+    """MiB that a process held at most, training a flat tagger on a network of PyTorch in 200
+    batches of 16 docs."""
+    import torch
+
+    wrap: Dict[str, Callable[[Any], Model]] = {
+        "Thinc": thinc.api.PyTorchWrapper,
+        "ours": PyTorchWrapper,
+    }
+    nlp = spacy.blank("en")
+    examples = read(data / "ewt-train.spacy", nlp)
+    fix_random_seed(0)
+    tags = len({token.tag_ for example in examples for token in example.y})
+    network = torch.nn.Sequential(
+        torch.nn.Linear(96, 256), torch.nn.ReLU(), torch.nn.Linear(256, tags)
+    )
+    embed = CharacterEmbed(96, 2000, 64, 8, include_static_vectors=False)
+    model = chain(embed, with_array(wrap[wrapper](network)), with_array(softmax_activation()))
+    tagger = Tagger(nlp.vocab, model)
+    tagger.initialize(lambda: examples, nlp=nlp)
+    optimizer = nlp.create_optimizer()
+    draw = random.Random(0)
+    for _ in range(200):
+        tagger.update(draw.sample(examples, 16), sgd=optimizer)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory_table(data: Path) -> str:
+    peaks: Dict[str, float] = {
+        wrapper: in_process(f"measure_memory({wrapper!r}, Path({str(data)!r}))")
+        for wrapper in ("Thinc", "ours")
+    }
+    ratio = f"{peaks['ours'] / peaks['Thinc']:.2f}"
+    rows = [[f"{peaks['Thinc']:,.0f}", f"{peaks['ours']:,.0f}", ratio]]
+    return table(["with Thinc's PyTorchWrapper, MiB", "with ours, MiB", "ratio"], rows)
+
+
 def versions() -> Iterator[str]:
     yield f"Python {platform.python_version()}"
     for name in ("spacy", "thinc", "numpy", "torch", "tensorflow-cpu", "tensorflow", "mxnet"):
@@ -333,7 +406,8 @@ def write(name: str, text: str) -> None:
 def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     only: Optional[List[str]] = typer.Option(
-        None, help="ops, command, start, adapters, encoders, growth; all by default."
+        None,
+        help="ops, command, start, adapters, encoders, growth, scores, memory; all by default.",
     ),
 ) -> None:
     """Print the tables, and write them into benchmarks/README.md."""
@@ -344,6 +418,8 @@ def main(
         "adapters": adapters_table,
         "encoders": lambda: table(ENCODERS_COLUMNS, alone("measure_encoders", data)),
         "growth": lambda: table(GROWTH_COLUMNS, alone("measure_growth", data)),
+        "scores": lambda: scores_table(data),
+        "memory": lambda: memory_table(data),
     }
     write("machine", f"{processor()}; {', '.join(versions())}.")
     for name, make in tables.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -10,9 +11,12 @@ import warnings
 import numpy
 import pytest
 import spacy
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from spacy.language import Language
-from spacy.training import Example
+from spacy.training import Alignment, Example
+from spacy.training.align import get_alignments
 from spacy.util import load_model_from_config
 from spacy_frameworks.architectures import callbacks, swap_config
 from spacy_frameworks.architectures.callbacks import use_framework
@@ -297,6 +301,22 @@ def test_the_hook_chooses_a_gpu_allocator_on_a_stand_in_for_cupy(
 def test_the_hook_refuses_an_unknown_gpu_allocator():
     with pytest.raises(ValueError, match="Did you mean 'cuda_async'"):
         use_framework(gpu_allocator="cuda-async")
+
+
+WORD = st.text(st.sampled_from("aA\u0130\u1e9e \n.\U0001f600"), min_size=1, max_size=4)
+
+
+@given(st.lists(WORD, max_size=8), st.lists(st.integers(1, 3), min_size=30, max_size=30))
+def test_tokens_are_aligned_as_spacy_aligns_them(words, cuts):
+    text = "".join(words)
+    ends = list(itertools.accumulate(cuts))
+    others = [text[a:b] for a, b in itertools.pairwise([0, *ends]) if a < len(text)]
+    for gold in (words, others):
+        ours = Alignment.from_indices(*callbacks._get_alignments(words, gold))
+        spacys = Alignment.from_indices(*get_alignments(words, gold))
+        for one, other in ((ours.x2y, spacys.x2y), (ours.y2x, spacys.y2x)):
+            assert one.data.tolist() == other.data.tolist()
+            assert one.lengths.tolist() == other.lengths.tolist()
 
 
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])

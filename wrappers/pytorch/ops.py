@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 from thinc.api import registry
 from thinc.types import DeviceTypes, Floats1d, Floats2d, FloatsXd, Ints2d
 
-from ..ops import FrameworkOps
+from ..ops import LAYER_NORM_EPS, FrameworkOps
 from ..process import started
 from .process import after_fork
 
@@ -100,6 +100,24 @@ class PyTorchOps(FrameworkOps):
         if norm >= threshold:
             tensor.mul_(threshold / norm)
         return gradient
+
+    def _layer_norm(self, X: Any, G: Any, b: Any) -> Tuple[Any, Callable[[Any], Tuple]]:
+        """PyTorch's layer normalization and its gradients."""
+        if X.size < self._min_size or not X.size:
+            return super()._layer_norm(X, G, b)
+        import torch
+
+        x, weight, bias = _tensor(X), _tensor(G), _tensor(b)
+        shape = [X.shape[1]]
+        Y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, LAYER_NORM_EPS)
+
+        def get_gradients(dY: Any) -> Tuple:
+            backward = torch.ops.aten.native_layer_norm_backward
+            asked_for = [True, True, True]
+            gradients = backward(_tensor(dY), x, shape, mean, rstd, weight, bias, asked_for)
+            return tuple(gradient.numpy() for gradient in gradients)
+
+        return Y.numpy(), get_gradients
 
     def update_averages(
         self, ema: FloatsXd, weights: FloatsXd, t: int, max_decay: float = 0.9999
