@@ -8,11 +8,7 @@ transformer encoder; each allocator has a process of its own.
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List
@@ -20,11 +16,12 @@ from typing import Any, Dict, List
 import spacy
 import typer
 from spacy.util import fix_random_seed
+from spacy_frameworks.wrappers import set_gpu_allocator
 from thinc import compat
 from thinc.api import require_gpu
 
 from .ewt import read
-from .speed import table, versions, write
+from .speed import in_process, table, versions, write
 
 ALLOCATORS = {
     "none: two pools": "none",
@@ -36,8 +33,7 @@ COLUMNS = ["allocator", "peak of the device, MiB", "steps/s"]
 
 
 def choose(allocator: str) -> None:
-    from spacy_frameworks.wrappers import set_gpu_allocator
-
+    """Have CuPy draw its memory from there."""
     cuda = compat.cupy.cuda
     if allocator == "none":
         # Another pool than CuPy's own counts as a choice, so that the wrappers leave it alone.
@@ -96,14 +92,10 @@ def main(
     rows = []
     for title, allocator in ALLOCATORS.items():
         call = f"measure({allocator!r}, Path({str(data)!r}), {steps})"
-        code = f"from benchmarks.gpu_memory import *; print(json.dumps({call}))"
         setting: Dict[str, str] = {}
         if allocator == "cuda_async":
             setting = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
-        command = [sys.executable, "-c", code]
-        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | setting)
-        out.check_returncode()
-        rows.append([title, *json.loads(out.stdout.strip().splitlines()[-1])])
+        rows.append([title, *in_process(call, "gpu_memory", **setting)])
         typer.echo(rows[-1], err=True)
     card = compat.cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     found = f"{card}; cupy {compat.cupy.__version__}, {', '.join(versions())}."

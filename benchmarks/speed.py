@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import platform
 import random
 import re
@@ -156,10 +157,14 @@ def alone(function: str, data: Path) -> List[List[Any]]:
     return rows
 
 
-def in_process(call: str) -> Any:
-    """What a call of one of this module's functions returns in a process of its own."""
-    code = f"from benchmarks.speed import *; print(json.dumps({call}))"
-    out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+def in_process(call: str, module: str = "speed", **settings: str) -> Any:
+    """What a call of a function of a benchmark returns in a process of its own.
+
+    settings: Environment variables of that process.
+    """
+    code = f"import json; from benchmarks.{module} import *; print(json.dumps({call}))"
+    command, env = [sys.executable, "-c", code], {**os.environ, **settings}
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)
     out.check_returncode()
     return json.loads(out.stdout.strip().splitlines()[-1])
 
