@@ -21,7 +21,7 @@ from thinc import compat
 from thinc.api import require_gpu
 
 from .ewt import read
-from .speed import in_process, table, versions, write
+from .speed import in_process, table, tagger_on, versions, write
 
 ALLOCATORS = {
     "none: two pools": "none",
@@ -52,22 +52,12 @@ def measure(allocator: str, data: Path, steps: int) -> List[Any]:
     choose(allocator)
     fix_random_seed(0)
     nlp = spacy.blank("en")
-    embed = {
-        "@architectures": "spacy.MultiHashEmbed.v2",
-        "width": 256,
-        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-        "rows": [5000, 1000, 2500, 2500],
-        "include_static_vectors": False,
-    }
     encode = {
         "@architectures": "spacy-frameworks.PyTorchTransformerEncoder.v1",
         "width": 256,
         "depth": 4,
     }
-    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
-    nlp.add_pipe(
-        "tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
-    )
+    nlp.add_pipe("tagger", config={"model": tagger_on(encode, [5000, 1000, 2500, 2500])})
     examples = read(data / "ewt-train.spacy", nlp)
     nlp.initialize(lambda: examples)
     optimizer = nlp.create_optimizer()

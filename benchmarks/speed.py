@@ -239,29 +239,31 @@ def adapters_table() -> str:
     return out.getvalue().strip()
 
 
+def tagger_on(encode: Dict[str, Any], rows: List[int]) -> Dict[str, Any]:
+    """The config of a tagger's model on MultiHashEmbed and an encoder."""
+    embed = {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": encode["width"],
+        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+        "rows": rows,
+        "include_static_vectors": False,
+    }
+    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
+    return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
+
+
 def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[Any]]:
     """Taggers on our encoders with the framework's ops, in turn with one on spaCy's
     TorchBiLSTMEncoder with Thinc's."""
 
-    def settings(encode: Dict[str, Any]) -> Dict[str, Any]:
-        embed = {
-            "@architectures": "spacy.MultiHashEmbed.v2",
-            "width": 96,
-            "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-            "rows": [2000, 1000, 1000, 1000],
-            "include_static_vectors": False,
-        }
-        tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
-        return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
-
-    rows = []
+    rows, sizes = [], [2000, 1000, 1000, 1000]
     for what in ("BiLSTMEncoder", "TransformerEncoder"):
         name = f"spacy-frameworks.{framework}{what}.v1"
         torch_bilstm = {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 96, "depth": 1}
         ours = {"@architectures": name, "width": 96, "depth": 1}
         runs = (
-            Run("Thinc", "tagger", settings({**torch_bilstm, "dropout": 0.0}), data, 80),
-            Run(framework, "tagger", settings(ours), data, 80),
+            Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, sizes), data, 80),
+            Run(framework, "tagger", tagger_on(ours, sizes), data, 80),
         )
         times: List[List[float]] = [[], []]
         for i in range(rounds):

@@ -7,16 +7,15 @@ import json
 import os
 
 import pytest
-from spacy_frameworks.wrappers import FRAMEWORKS
 from thinc import compat
 
 from ..conftest import ROOT
+from ..frameworks import WRAPPED_IDS
 
 pytestmark = pytest.mark.skipif(
     not compat.has_cupy_gpu, reason="needs an NVIDIA GPU, and CuPy built for its version of CUDA"
 )
 
-EACH = [pytest.param(fw.id, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
 # CUDA takes some memory for itself, and processes that run side by side share what is left.
 BEGIN = """
 import gc, random
@@ -69,7 +68,7 @@ print("right")
 """
 
 
-@pytest.mark.parametrize("framework", EACH)
+@pytest.mark.parametrize("framework", WRAPPED_IDS)
 def test_a_thousand_blocks_on_two_streams_keep_their_contents(framework, on_gpu):
     assert on_gpu(TWO_STREAMS, framework) == "right"
 
@@ -101,7 +100,7 @@ print(again.data.ptr == array.data.ptr, bool((again == cupy.arange(1, 1_000_001)
 """
 
 
-@pytest.mark.parametrize("framework", EACH)
+@pytest.mark.parametrize("framework", WRAPPED_IDS)
 def test_arrays_cross_and_come_back_in_the_same_memory(framework, on_gpu):
     assert on_gpu(CROSSING, framework) == "True True"
 

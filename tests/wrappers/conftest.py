@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 
 import pytest
 from spacy_frameworks.wrappers import FRAMEWORKS
 
-ROOT = Path(__file__).parents[2]
+from ..conftest import ROOT as ROOT
+from ..frameworks import WRAPPED_IDS
 
 # The ways in which users write one and the same network of two layers.
 KINDS = {
@@ -20,9 +20,7 @@ def modules_of(framework):
     return importlib.import_module(f"tests.wrappers.modules.{framework}")
 
 
-@pytest.fixture(
-    params=[pytest.param(fw.id, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
-)
+@pytest.fixture(params=WRAPPED_IDS)
 def fw(request):
     """The modules of one framework; the same names in each."""
     return modules_of(request.param)
