@@ -190,6 +190,27 @@ def test_arrays_may_lie_in_memory_as_they_like(fw, memory):
         assert array.flags.writeable == writeable
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("offset", [0, 16])
+def test_tensorflow_shares_no_memory_with_arrays(offset):
+    from spacy_frameworks.wrappers.tensorflow.arrays import xp2tensor
+
+    from .modules import tensorflow as fw
+
+    X, (W, b, *_) = normal(6, 4), weights()
+    array, model = unaligned(X, offset), fw.Wrapper(fw.linear(W, b))
+    tensors = [xp2tensor(array, device=device) for device in (None, "/CPU:0")]
+    array[:] = 0
+    for tensor in tensors:
+        assert_array_equal(tensor.numpy(), X)
+    shim = model.shims[0]
+    handle = next(h for h in shim.parameters().values() if shim.get_value(h).shape == W.T.shape)
+    array = unaligned(W.T, offset)
+    shim.set_value(handle, array)
+    array[:] = 0
+    assert_array_equal(shim.get_value(handle), W.T)
+
+
 def test_what_comes_out_is_writable_and_the_callers(fw):
     X, dY = normal(6, 4), normal(6, 3, seed=1)
     model = fw.Wrapper(fw.sequential(*weights()))

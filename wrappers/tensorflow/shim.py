@@ -11,14 +11,15 @@ import keras
 import tensorflow as tf
 from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import convert_recursive, is_xp_array
+from thinc.util import convert_recursive, is_numpy_array, is_xp_array
 
 from ..process import started
 from ..shim import FrameworkShim
 from ..tree import leaves, zeros
 from . import arrays
-from .arrays import is_tensor, tensor2xp, xp2tensor
+from .arrays import is_tensor, tensor2xp, unaligned, xp2tensor
 from .process import after_fork
+from .traced import TracedNetwork
 
 started("tensorflow", after_fork)
 
@@ -91,10 +92,8 @@ class TensorFlowShim(FrameworkShim):
             return module(*args, **training, **kwargs)
 
         self._run = run
-        # Traced for the shapes that vary: the second number of rows makes it good for all.
         self._traced = {
-            is_train: tf.function(partial(run, is_train), reduce_retracing=True)
-            for is_train in (True, False)
+            is_train: TracedNetwork(partial(run, is_train)) for is_train in (True, False)
         }
         return module
 
@@ -116,16 +115,14 @@ class TensorFlowShim(FrameworkShim):
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with tf.device(self.device):
-            return self._traced[False](tuple(inputs.args), inputs.kwargs)
+            return self._traced[False](inputs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
         named = {name: v for name, v in self._variables().items() if v.trainable}
         d_inputs = [t for t in leaves(is_tensor, inputs) if t.dtype.is_floating]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(sources)
-            with tf.device(self.device):
-                outputs = self._traced[True](tuple(inputs.args), inputs.kwargs)
+        with tf.device(self.device):
+            outputs, get_gradients = self._traced[True].begin_update(inputs, sources)
 
         def backprop(gradients: Any) -> ArgsKwargs:
             # Converters for Thinc's wrapper return the gradients alone, in the outputs' nest.
@@ -135,7 +132,7 @@ class TensorFlowShim(FrameworkShim):
                 tensors, grads = leaves(is_tensor, outputs), leaves(is_tensor, gradients)
             grads = [_cast(grad, tensor.dtype) for tensor, grad in zip(tensors, grads)]
             with tf.device(self.device):
-                d_sources = tape.gradient(tensors, sources, output_gradients=grads)
+                d_sources = get_gradients(tensors, grads)
             self._add_gradients(dict(zip(named, d_sources[len(d_inputs) :])))
             by_id = {id(tensor): grad for tensor, grad in zip(d_inputs, d_sources)}
             return convert_recursive(is_tensor, lambda x: _input_gradient(x, by_id), inputs)
@@ -145,7 +142,8 @@ class TensorFlowShim(FrameworkShim):
     def _add_gradients(self, gradients: Mapping[str, Optional[tf.Tensor]]) -> None:
         for name, gradient in gradients.items():
             if gradient is not None:
-                gradient = tf.convert_to_tensor(gradient)
+                if isinstance(gradient, tf.IndexedSlices):
+                    gradient = tf.convert_to_tensor(gradient)
                 so_far = self._gradients.get(name)
                 self._gradients[name] = gradient if so_far is None else so_far + gradient
 
@@ -170,7 +168,10 @@ class TensorFlowShim(FrameworkShim):
 
     def set_value(self, handle: Any, value: FloatsXd) -> None:
         _, variable = handle
-        tensor = _cast(xp2tensor(value, device=variable.device), variable.dtype)
+        if is_numpy_array(value) and value.dtype == variable.dtype.as_numpy_dtype:
+            tensor = unaligned(value)
+        else:
+            tensor = _cast(xp2tensor(value, device=variable.device), variable.dtype)
         tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tensor)
 
     def get_gradient(self, handle: Any) -> Optional[FloatsXd]:
