@@ -43,11 +43,14 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
         dtype = _CASTS.get(array.dtype.name, array.dtype.name)
         if device.device_type == "cpu":
             tensor = mx.nd.empty(array.shape, ctx=device, dtype=dtype)
-            memory(tensor)[...] = array
+            # Nothing has to be done with it yet that one would have to wait for.
+            numpy.asarray(_Memory(tensor))[...] = array
         else:
             tensor = mx.nd.array(numpy.asarray(array, dtype=dtype), ctx=device, dtype=dtype)
     if requires_grad:
-        tensor.attach_grad()
+        # Not attach_grad, which fills with zeros what a backward pass will write.
+        gradient = mx.nd.empty(tensor.shape, ctx=device, dtype=tensor.dtype)
+        mx.autograd.mark_variables(tensor, gradient)
     return tensor
 
 
@@ -72,7 +75,7 @@ def memory(mx_tensor: Any) -> numpy.ndarray:
     import mxnet as mx
 
     mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(mx_tensor.handle))
-    return numpy.asarray(_Memory(mx_tensor, address(mx_tensor)))
+    return numpy.asarray(_Memory(mx_tensor))
 
 
 def address(mx_tensor: Any) -> int:
@@ -87,11 +90,11 @@ def address(mx_tensor: Any) -> int:
 class _Memory:
     """Hands an NDArray's memory to NumPy, whose arrays keep this object and with it the NDArray."""
 
-    def __init__(self, mx_tensor: Any, address: int):
+    def __init__(self, mx_tensor: Any):
         self.owner = mx_tensor
         self.__array_interface__ = {
             "shape": mx_tensor.shape,
             "typestr": numpy.dtype(mx_tensor.dtype).str,
-            "data": (address, False),
+            "data": (address(mx_tensor), False),
             "version": 3,
         }

@@ -11,13 +11,13 @@ import mxnet as mx
 import numpy
 from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import convert_recursive, is_xp_array
+from thinc.util import convert_recursive, is_numpy_array, is_xp_array
 
 from ..process import started
 from ..shim import FrameworkShim
 from ..tree import leaves
 from . import arrays
-from .arrays import is_tensor, memory, tensor2xp, xp2tensor
+from .arrays import address, is_tensor, memory, tensor2xp, xp2tensor
 from .process import after_fork
 
 started("mxnet", after_fork)
@@ -134,7 +134,7 @@ class MXNetShim(FrameworkShim):
             if heads:
                 with _RUN_LOCK:
                     mx.autograd.backward(heads, grads, *args, **kwargs)
-            return convert_recursive(is_tensor, lambda tensor: tensor.grad, inputs)
+            return convert_recursive(is_tensor, _input_gradient, inputs)
 
         return outputs, backprop
 
@@ -197,6 +197,13 @@ class MXNetShim(FrameworkShim):
         return {**super()._own_state(), "_traces": {}, "_all_parameters": []}
 
 
+def _input_gradient(tensor: mx.nd.NDArray) -> Optional[mx.nd.NDArray]:
+    """Zeros for an input that the module did not use; None for one that has no gradient."""
+    gradient = tensor.grad
+    # What no backward pass has written is not initialized.
+    return gradient if gradient is None or tensor._fresh_grad else mx.nd.zeros_like(gradient)
+
+
 def _array(tensor: mx.nd.NDArray) -> Any:
     """An array, on CPU of the same memory, so that the optimizer writes where MXNet reads."""
     on_cpu = tensor.context.device_type == "cpu"
@@ -206,10 +213,15 @@ def _array(tensor: mx.nd.NDArray) -> Any:
 def _set(tensor: mx.nd.NDArray, value: Any) -> None:
     if tensor.context.device_type != "cpu":
         tensor[:] = xp2tensor(value, device=tensor.context) if is_xp_array(value) else value
-    else:
-        own = memory(tensor)
-        if not (is_xp_array(value) and numpy.shares_memory(own, value)):
-            numpy.copyto(own, value, casting="unsafe")
+    elif not _is_memory_of(tensor, value):
+        numpy.copyto(memory(tensor), value, casting="unsafe")
+
+
+def _is_memory_of(tensor: mx.nd.NDArray, value: Any) -> bool:
+    """Whether this is what `memory` returned; without its wait, which takes longer than Adam on a
+    small parameter."""
+    is_whole = is_numpy_array(value) and value.flags.c_contiguous and value.shape == tensor.shape
+    return is_whole and value.size > 0 and value.ctypes.data == address(tensor)
 
 
 def _hybridize(block: mx.gluon.Block) -> None:
