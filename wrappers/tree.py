@@ -11,7 +11,7 @@ from thinc.util import is_xp_array, iterate_recursive
 
 def leaves(is_leaf: Callable[[Any], bool], tree: Any) -> List[Any]:
     """All leaves in order."""
-    return list(iterate_recursive(is_leaf, tree))
+    return [tree] if is_leaf(tree) else list(iterate_recursive(is_leaf, tree))
 
 
 def as_args_kwargs(inputs: Any) -> ArgsKwargs:

@@ -86,20 +86,9 @@ class PyTorchOps(FrameworkOps):
             amsgrad=False,
             maximize=False,
         )
-        dW.zero_()
+        # By one thread: where cores are shared, waiting for a second one takes longer.
+        gradient.fill(0)
         return weights, gradient, mom1, mom2
-
-    def clip_gradient(self, gradient: FloatsXd, threshold: float) -> FloatsXd:
-        """Scale a gradient down to a norm, which PyTorch's threads compute and not NumPy's."""
-        if gradient.size < self._min_size or not gradient.flags.writeable:
-            return super().clip_gradient(gradient, threshold)
-        import torch
-
-        tensor = torch.from_numpy(gradient)
-        norm = torch.linalg.vector_norm(tensor).item()
-        if norm >= threshold:
-            tensor.mul_(threshold / norm)
-        return gradient
 
     def _layer_norm(self, X: Any, G: Any, b: Any) -> Tuple[Any, Callable[[Any], Tuple]]:
         """PyTorch's layer normalization and its gradients."""
