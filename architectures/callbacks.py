@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from typing import Callable, List, Optional, Tuple, Type, Union
+from typing import Callable, List, Optional, Type, Union
 
-import spacy.training.alignment
 from spacy.language import Language
-from spacy.training.align import get_alignments
+from spacy.training.alignment import Alignment
 
 from ..wrappers import (
     FRAMEWORKS,
@@ -68,7 +68,7 @@ def use_framework(
             return language
         if is_installed(fw.id):
             use_framework_ops(fw.token)
-            vars(spacy.training.alignment)["get_alignments"] = _get_alignments
+            Alignment.from_strings = classmethod(_from_strings)  # type: ignore
         else:
             warnings.warn(
                 f"{fw.token} is not installed, so the pipeline runs on Thinc's kernels, which are "
@@ -80,10 +80,20 @@ def use_framework(
     return before_creation
 
 
-def _get_alignments(A: List[str], B: List[str]) -> Tuple[List[List[int]], List[List[int]]]:
+_spacys_from_strings = Alignment.from_strings
+
+
+def _from_strings(cls: Type[Alignment], A: List[str], B: List[str]) -> Alignment:
     """spaCy aligns predicted and gold tokens character by character, for every example of every
     step. Mostly they are the same tokens, and then nothing is left to find out."""
-    if A == B:
-        same = [[i] for i in range(len(A))]
-        return same, same
-    return get_alignments(A, B)
+    return _one_to_one(len(A)) if A == B else _spacys_from_strings(A, B)
+
+
+@functools.lru_cache(maxsize=1000)
+def _one_to_one(length: int) -> Alignment:
+    same = [[i] for i in range(length)]
+    alignment = Alignment.from_indices(same, same)
+    for array in (alignment.x2y, alignment.y2x):
+        # Many examples have this one.
+        array.data.flags.writeable = False
+    return alignment

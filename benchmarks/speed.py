@@ -29,11 +29,14 @@ import spacy
 import thinc.api
 import typer
 from rich.console import Console
+from spacy.language import Language
 from spacy.ml import CharacterEmbed
 from spacy.pipeline import Tagger
 from spacy.tokens import DocBin
 from spacy.training import Example
+from spacy.training.alignment import Alignment
 from spacy.util import fix_random_seed, minibatch
+from spacy_frameworks.architectures.callbacks import use_framework
 from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
 from thinc.api import Model, Optimizer, chain, softmax_activation, with_array
@@ -70,12 +73,26 @@ def table(columns: List[str], rows: List[List[Any]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
+_stock_alignment = Alignment.from_strings
+
+
+@contextlib.contextmanager
+def hooked(ops: str) -> Iterator[None]:
+    """What a pipeline's hook does; stock spaCy on either side of it, and inside for "Thinc"."""
+    with use_framework_ops("Thinc"):
+        use_framework(ops)(Language)
+        try:
+            yield
+        finally:
+            Alignment.from_strings = _stock_alignment  # type: ignore
+
+
 class Run:
     """A pipeline under some ops, with an optimizer and examples."""
 
     def __init__(self, ops: str, name: str, settings: Dict[str, Any], data: Path, docs: int):
         self.ops = ops
-        with use_framework_ops(ops):
+        with hooked(ops):
             fix_random_seed(0)
             self.nlp = spacy.blank("en")
             self.nlp.add_pipe(name, config={"model": settings} if settings else {})
@@ -88,7 +105,7 @@ class Run:
         """Milliseconds of the step on the i-th batch."""
         start = i * size % len(self.examples)
         batch = self.examples[start : start + size]
-        with use_framework_ops(self.ops):
+        with hooked(self.ops):
             begin = time.perf_counter()
             self.nlp.update(batch, sgd=self.optimizer, drop=0.1)
             return 1000 * (time.perf_counter() - begin)
@@ -96,7 +113,7 @@ class Run:
     def predict(self) -> float:
         """Words per second of annotating all docs, in batches of 128."""
         docs = [example.x.copy() for example in self.examples]
-        with use_framework_ops(self.ops):
+        with hooked(self.ops):
             begin = time.perf_counter()
             for _ in self.nlp.pipe(docs, batch_size=128):
                 pass
