@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy
@@ -120,11 +121,18 @@ def _forward_positions(
     model: Model[Ragged, Ragged], X: Ragged, is_train: bool
 ) -> Tuple[Ragged, Callable[[Ragged], Ragged]]:
     check_width(model, X.data)
-    ops, lengths, width = model.ops, model.ops.to_numpy(X.lengths), model.get_dim("nO")
-    places = numpy.concatenate([numpy.arange(length) for length in lengths])
-    # Not ops.position_encode, whose wavelengths grow with the square of what they should.
-    columns = numpy.arange(width)
-    angles = places[:, None] / 10_000 ** (columns // 2 * 2 / width)
-    positions: Array = numpy.where(columns % 2, numpy.cos(angles), numpy.sin(angles))
+    ops, lengths = model.ops, model.ops.to_numpy(X.lengths)
+    # A table as long as a power of two, so that few are made.
+    longest = int(lengths.max(initial=1))
+    table = _positions(1 << (longest - 1).bit_length(), model.get_dim("nO"))
+    positions: Array = numpy.concatenate([table[:length] for length in lengths])
     rows: Array = X.data
     return Ragged(rows + ops.asarray2f(positions), X.lengths), lambda dY: dY
+
+
+@functools.lru_cache(maxsize=16)
+def _positions(length: int, width: int) -> numpy.ndarray:
+    # Not ops.position_encode, whose wavelengths grow with the square of what they should.
+    columns = numpy.arange(width)
+    angles = numpy.arange(length)[:, None] / 10_000 ** (columns // 2 * 2 / width)
+    return numpy.where(columns % 2, numpy.cos(angles), numpy.sin(angles)).astype("float32")

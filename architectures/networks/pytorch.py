@@ -130,11 +130,12 @@ class TransformerBlock(nn.Module):
         self.hidden = nn.Linear(width, network.hidden_width)
         self.out = nn.Linear(network.hidden_width, width)
 
-    def forward(self, X: torch.Tensor, is_key: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
-        qkv = self.qkv(self.attention_norm(X)).unflatten(2, (3, self.heads, -1))
+    def forward(self, X: torch.Tensor, padding: Padding, *masks: torch.Tensor) -> torch.Tensor:
+        """X: Rows without padding, which only attention wants."""
+        qkv = padding.spread(self.qkv(self.attention_norm(X))).unflatten(2, (3, self.heads, -1))
         Q, K, V = qkv.permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(Q, K, V, attn_mask=is_key)
-        Y = self.attended(attended.transpose(1, 2).flatten(2))
+        attended = scaled_dot_product_attention(Q, K, V, attn_mask=padding.is_key)
+        Y = self.attended(padding.collect(attended.transpose(1, 2).flatten(2)))
         X = X + (Y * masks[0] if masks else Y)
         hidden = torch.relu(self.hidden(self.hidden_norm(X)))
         Y = self.out(hidden * masks[1] if masks else hidden)
@@ -150,7 +151,27 @@ class TransformerEncoder(nn.Module):
     def forward(self, X: torch.Tensor, mask: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
         """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
         masks: Dropout's, three for each block, or none."""
-        is_key = mask.bool()[:, None, None]
+        padding = Padding(mask)
+        X, *masks = (padding.collect(array) for array in (X, *masks))
         for i, block in enumerate(self.blocks):
-            X = block(X, is_key, *masks[3 * i : 3 * i + 3])
-        return self.norm(X)
+            X = block(X, padding, *masks[3 * i : 3 * i + 3])
+        return padding.spread(self.norm(X))
+
+
+class Padding:
+    """Puts padding between sequences, and takes it away.
+
+    mask: 1 where there is a row, 0 for padding; batch first.
+    """
+
+    def __init__(self, mask: torch.Tensor):
+        self.shape = mask.shape
+        self.places = mask.flatten().nonzero().squeeze(1)
+        self.is_key = mask.bool()[:, None, None]
+
+    def spread(self, rows: torch.Tensor) -> torch.Tensor:
+        padded = rows.new_zeros((self.shape.numel(), rows.shape[1]))
+        return padded.index_copy(0, self.places, rows).unflatten(0, self.shape)
+
+    def collect(self, padded: torch.Tensor) -> torch.Tensor:
+        return padded.flatten(0, 1).index_select(0, self.places)
