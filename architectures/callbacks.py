@@ -68,7 +68,7 @@ def use_framework(
             return language
         if is_installed(fw.id):
             use_framework_ops(fw.token)
-            Alignment.from_strings = classmethod(_from_strings)  # type: ignore
+            Alignment.from_strings = classmethod(_from_strings)
         else:
             warnings.warn(
                 f"{fw.token} is not installed, so the pipeline runs on Thinc's kernels, which are "

@@ -84,7 +84,7 @@ def hooked(ops: str) -> Iterator[None]:
         try:
             yield
         finally:
-            Alignment.from_strings = _stock_alignment  # type: ignore
+            Alignment.from_strings = _stock_alignment
 
 
 class Run:

@@ -152,10 +152,11 @@ class TransformerEncoder(nn.Module):
         """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
         masks: Dropout's, three for each block, or none."""
         padding = Padding(mask)
-        X, *masks = (padding.collect(array) for array in (X, *masks))
+        rows = padding.collect(X)
+        row_masks = [padding.collect(mask) for mask in masks]
         for i, block in enumerate(self.blocks):
-            X = block(X, padding, *masks[3 * i : 3 * i + 3])
-        return padding.spread(self.norm(X))
+            rows = block(rows, padding, *row_masks[3 * i : 3 * i + 3])
+        return padding.spread(self.norm(rows))
 
 
 class Padding:
