@@ -186,7 +186,7 @@ def in_process(call: str, module: str = "speed", **settings: str) -> Any:
     return json.loads(out.stdout.strip().splitlines()[-1])
 
 
-def command_table(data: Path, steps: int = 600, repeats: int = 2) -> str:
+def command_table(data: Path, steps: int = 600, repeats: int = 4) -> str:
     """The whole of `spacy train`, with the hook and without, in processes that alternate."""
     seconds: Dict[str, List[float]] = {"without": [], "with": []}
     scores: Dict[str, str] = {}
