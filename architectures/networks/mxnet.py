@@ -144,7 +144,9 @@ class TransformerBlock(nn.HybridBlock):
         qkv = self.qkv(self.attention_norm(X)).reshape((0, 0, 3, self.heads, -1))
         qkv = qkv.transpose((2, 0, 3, 1, 4)).reshape((0, -3, 0, 0))
         Q, K, V = (F.squeeze(part, axis=0) for part in F.split(qkv, 3, axis=0))
-        scores = F.broadcast_add(F.batch_dot(Q * self.scale, K, transpose_b=True), bias)
+        scores = F.batch_dot(Q * self.scale, K, transpose_b=True)
+        # Not broadcast_add, which adds up gradients for the bias too, slower than all the rest.
+        scores = scores + F.broadcast_like(bias, scores)
         attended = F.batch_dot(F.softmax(scores), V).reshape((-4, -1, self.heads, 0, 0))
         Y = self.attended(attended.transpose((0, 2, 1, 3)).reshape((0, 0, -3)))
         X = X + (Y * masks[0] if masks else Y)
