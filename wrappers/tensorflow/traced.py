@@ -61,7 +61,9 @@ class TracedNetwork:
         nest = (tuple(inputs.args), inputs.kwargs)
         function = self._function.get_concrete_function(*nest)
         with self._lock:
-            trace = self._traces.setdefault(id(function), _Trace(function))
+            trace = self._traces.get(id(function))
+            if trace is None:
+                trace = self._traces[id(function)] = _Trace(function)
         leaves = tf.nest.flatten(nest)
         tensors = [leaf for leaf in leaves if isinstance(leaf, tf.Tensor)]
         if len(tensors) != len(trace.specs):
