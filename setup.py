@@ -1,4 +1,4 @@
-"""Maps the two folders under one namespace, and derives extras and entry points from the list of
+"""Maps the folders under one namespace, and derives extras and entry points from the list of
 frameworks. Everything else is in pyproject.toml."""
 
 import runpy
@@ -10,22 +10,40 @@ HERE = Path(__file__).parent
 framework = runpy.run_path(str(HERE / "wrappers" / "framework.py"))
 FRAMEWORKS, THINC = framework["FRAMEWORKS"], framework["THINC"]
 
-ROOTS = {"spacy_frameworks.wrappers": "wrappers", "spacy_frameworks.architectures": "architectures"}
+ROOTS = {
+    # The name alone, with the version.
+    "spacy_frameworks": "package",
+    "spacy_frameworks.wrappers": "wrappers",
+    "spacy_frameworks.architectures": "architectures",
+}
 
 ARCHITECTURES = "spacy_frameworks.architectures"
-ENCODERS = ("FeedForward", "WindowEncoder", "BiLSTMEncoder", "TransformerEncoder")
+
+# What it is called with the framework as an argument, and its function; with the framework in the
+# name, and the function of that name.
+NAMES = {
+    "Tagger": ("tagger:build_tagger", "tagger:{token}Tagger"),
+    "TextCat": ("textcat:build_textcat", "textcat:{token}TextCat"),
+    "FeedForward": ("encoders:build_feed_forward", "encoders:{token}FeedForward"),
+    "WindowEncoder": ("encoders:build_window_encoder", "encoders:{token}WindowEncoder"),
+    "BiLSTMEncoder": ("encoders:build_bilstm_encoder", "encoders:{token}BiLSTMEncoder"),
+    "TransformerEncoder": (
+        "encoders:build_transformer_encoder",
+        "encoders:{token}TransformerEncoder",
+    ),
+    "CustomModel": ("usage_page:build_custom_model", "usage_page:Custom{custom}Model"),
+}
 
 
 def architectures():
-    """One line per architecture and framework: the table of contents of the package."""
-    for fw in (*FRAMEWORKS, THINC):
-        yield f"spacy-frameworks.{fw.token}Tagger.v1 = {ARCHITECTURES}.tagger:{fw.token}Tagger"
-        yield f"spacy-frameworks.{fw.token}TextCat.v1 = {ARCHITECTURES}.textcat:{fw.token}TextCat"
-        for encoder in ENCODERS:
-            name = f"{fw.token}{encoder}"
-            yield f"spacy-frameworks.{name}.v1 = {ARCHITECTURES}.encoders:{name}"
-        custom = f"Custom{fw.custom}Model"
-        yield f"spacy-frameworks.{custom}.v1 = {ARCHITECTURES}.usage_page:{custom}"
+    """The table of contents: each architecture with the framework as an argument, and by a short
+    name for each framework."""
+    for name, (with_argument, short) in NAMES.items():
+        yield f"spacy-frameworks.{name}.v1 = {ARCHITECTURES}.{with_argument}"
+        for fw in (*FRAMEWORKS, THINC):
+            place = short.format(token=fw.token, custom=fw.custom)
+            short_name = place.partition(":")[2]
+            yield f"spacy-frameworks.{short_name}.v1 = {ARCHITECTURES}.{place}"
 
 
 def layers():
@@ -67,7 +85,8 @@ setup(
     entry_points={
         "spacy_architectures": list(architectures()),
         "spacy_callbacks": [
-            f"spacy-frameworks.use_framework.v1 = {ARCHITECTURES}.callbacks:use_framework"
+            f"spacy-frameworks.use_framework.v1 = {ARCHITECTURES}.callbacks:use_framework",
+            f"spacy-frameworks.add_requirements.v1 = {ARCHITECTURES}.requirements:add_requirements",
         ],
         # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
         "spacy_cli": ["spacy-frameworks = spacy_frameworks.wrappers:set_gpu_allocator"],

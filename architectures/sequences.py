@@ -54,6 +54,12 @@ def in_groups(
 def _forward(
     model: Model[Floats2dList, Floats2dList], Xs: Floats2dList, is_train: bool
 ) -> Tuple[Floats2dList, Callable[[Floats2dList], Floats2dList]]:
+    if not isinstance(Xs, (list, tuple)):
+        raise ValueError(
+            f"'{model.name}' expects a list with one array for each doc, but got "
+            f"{type(Xs).__name__}, in which docs are one. spacy.Tok2Vec.v1 hands that to its "
+            "`encode`. Use spacy.Tok2Vec.v2, or another architecture that hands on lists."
+        )
     network, ops = model.layers[0], model.ops
     groups = _groups([len(X) for X in Xs], model.attrs["max_length"])
     backprops = []

@@ -1,87 +1,79 @@
-"""Move a trained pipeline to another framework, weights and all."""
+"""Move a config or a trained pipeline to another framework, weights and all."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, Dict, Iterator, Union
+from tempfile import TemporaryDirectory
+from typing import Any, Iterator, List, Union
 
 import spacy
 from spacy.language import Language
-from spacy.util import load_model_from_config
+from spacy.util import load_config, load_model_from_config
 from thinc.api import Config, Model
 
-from ..wrappers.framework import FRAMEWORKS, THINC, Framework, get_framework
+from ..wrappers.framework import Framework, get_framework
+from .names import swap_names
 from .networks import convert_network
-
-USE_FRAMEWORK = "spacy-frameworks.use_framework.v1"
-
-# Registered names, the prefix left out for those of spaCy's usage page.
-_NAMES = re.compile(r"^((?:spacy-frameworks\.)?)(\w+)(\.v\d+)$")
+from .requirements import set_requirements
 
 
-def swap_config(config: Config, framework: str) -> Config:
+def swap_config(config: Union[Config, str, Path], framework: str) -> Config:
     """Name another framework in a config, wherever it names an architecture of this package.
 
+    config: A config, which stays as it is, or a path to one.
     framework: Config token or id of a framework, or "Thinc".
-    Returns a copy. A variable `framework` in [vars], and the framework of a `use_framework` hook,
-    are set too.
+    Returns a copy. A framework that is a variable is set where the variable is defined, unless
+    something else uses it too: then the name of the framework takes the variable's place. A
+    variable inside of an architecture's name becomes an argument. The framework of a
+    `use_framework` hook is set as well.
+
+    Raises ValueError if there is no framework of this name.
     """
     target = get_framework(framework)
+    if not isinstance(config, Config):
+        config = load_config(config, interpolate=False)
     swapped = config.copy()
-    _swap_names(swapped, target)
-    if "framework" in swapped.get("vars", {}):
-        swapped["vars"]["framework"] = target.token
+    swap_names(swapped, target)
     return swapped
 
 
 def swap_framework(nlp: Union[Language, str, Path], framework: str) -> Language:
     """The same trained pipeline on another framework.
 
-    nlp: A pipeline, which stays as it is, or a path to load one from.
+    nlp: A pipeline, which stays as it is, or a path or the name of a package to load one from.
     framework: Config token or id of a framework, or "Thinc", which needs none installed.
-    Returns a new pipeline with the config rewritten and the weights converted.
+    Returns a new pipeline with the config rewritten, the weights converted, and the framework
+    among the requirements in its meta data, which `spacy package` reads.
 
-    Raises ValueError that names the component and the layer if there is a layer with a model of
-    another framework that is none of this package's networks.
+    Raises ValueError if there is no framework of this name, or, with the component and the layer,
+    if there is a layer with a model of another framework that is none of this package's networks.
     """
     target = get_framework(framework)
     if not isinstance(nlp, Language):
         nlp = spacy.load(nlp)
     swapped = load_model_from_config(swap_config(nlp.config, framework), disable=nlp.disabled)
     names = [name for name, _ in nlp.components]
-    # The components are next; their bytes hold the weights of the old framework.
-    exclude = [*names, "config.cfg"]
+    # The components are next; their bytes hold the weights of the old framework. spaCy compares
+    # what is in front of the dot of "config.cfg".
+    exclude = [*names, "config"]
     swapped.from_bytes(nlp.to_bytes(exclude=exclude), exclude=exclude)
     for (name, old), (_, new) in zip(nlp.components, swapped.components):
-        if not hasattr(old, "to_bytes"):
-            continue
         has_model = isinstance(getattr(old, "model", None), Model)
-        skip = ["vocab", "model"] if has_model else ["vocab"]
-        new.from_bytes(old.to_bytes(exclude=skip), exclude=skip)
+        _copy_data(old, new, ["vocab", "model"] if has_model else ["vocab"])
         if has_model:
             _convert_model(name, old.model, new.model, target)
+    set_requirements(swapped)
     return swapped
 
 
-def _swap_names(section: Dict[str, Any], target: Framework) -> None:
-    for key, value in section.items():
-        if isinstance(value, dict):
-            _swap_names(value, target)
-        elif key == "@architectures" and isinstance(value, str):
-            section[key] = _NAMES.sub(lambda match: _swap_name(match, target), value)
-        elif value == USE_FRAMEWORK and section.get("framework"):
-            section["framework"] = target.token
-
-
-def _swap_name(match: re.Match[str], target: Framework) -> str:
-    prefix, name, version = match.groups()
-    for fw in (*FRAMEWORKS, THINC):
-        if name == f"Custom{fw.custom}Model":
-            return f"{prefix}Custom{target.custom}Model{version}"
-        elif prefix and name.startswith(fw.token):
-            return f"{prefix}{target.token}{name.removeprefix(fw.token)}{version}"
-    return match.group()
+def _copy_data(old: Any, new: Any, exclude: List[str]) -> None:
+    """Hand on what a component saves, in whichever of spaCy's two ways it does."""
+    if hasattr(old, "to_bytes"):
+        new.from_bytes(old.to_bytes(exclude=exclude), exclude=exclude)
+    elif hasattr(old, "to_disk"):
+        with TemporaryDirectory() as folder:
+            old.to_disk(Path(folder) / "component", exclude=exclude)
+            new.from_disk(Path(folder) / "component", exclude=exclude)
 
 
 def _convert_model(component: str, old: Model, new: Model, target: Framework) -> None:

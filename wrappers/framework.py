@@ -56,18 +56,24 @@ INSTALL_BY_HAND = {
 def get_framework(name: str) -> Framework:
     """Look a framework up by its config token or its id.
 
-    name: "PyTorch", "TensorFlow", "MXNet" or "Thinc", or the same in lower case.
+    name: "PyTorch", "TensorFlow", "MXNet" or "Thinc", in upper or lower case.
     Raises ValueError with the names that exist if this is none of them.
     """
     known = (*FRAMEWORKS, THINC)
+    came = str(name).lower()
     for framework in known:
-        if name in (framework.token, framework.id):
+        if came == framework.id:
             return framework
-    tokens = [framework.token for framework in known]
-    by_lower = {token.lower(): token for token in tokens}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
-    hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
-    raise ValueError(f"Unknown framework {name!r}: expected one of {', '.join(tokens)}.{hint}")
+    tokens = ", ".join(framework.token for framework in known)
+    # What people call it: by its name, by that of its module, or by its initials.
+    spelled = {}
+    for framework in reversed(known):
+        initials = "".join(letter for letter in framework.token if letter.isupper())
+        for spelling in (framework.id, framework.module, initials.lower()):
+            spelled[spelling] = framework.token
+    close = difflib.get_close_matches(came, spelled, n=1)
+    hint = f" Did you mean {spelled[close[0]]!r}?" if close else ""
+    raise ValueError(f"Unknown framework {name!r}: expected one of {tokens}.{hint}")
 
 
 def install_command(framework: Framework) -> str:

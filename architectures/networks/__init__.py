@@ -93,24 +93,35 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Infer the dims, build the module, and draw its parameters; again at a second call."""
     if model.shims:
         init_wrapper(model, X, Y)
-    set_parameters(model, draw(_network(model), model.get_dim("nO"), model.get_dim("nI")))
+    _assign(model, draw(_network(model), model.get_dim("nO"), model.get_dim("nI")))
 
 
 # Parameters in Thinc's layout
 
 
 def get_parameters(model: Model[Any, Any]) -> Dict[str, numpy.ndarray]:
-    """The parameters of a network of `build_network`, by `Parameter.key` and in Thinc's layout,
-    as copies."""
-    return {place.parameter.key: place.get() for place in _places(model)}
+    """The parameters of a network, by `Parameter.key` and in Thinc's layout, as copies.
+
+    model: What `build_network` returned, or a model with one such network in it, as the encoders
+        are.
+
+    Raises ValueError if there is none or there are several, or if it is not initialized.
+    """
+    return {place.parameter.key: place.get() for place in _places(_find_network(model))}
 
 
 def set_parameters(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:
     """Assign what `get_parameters` of the same network in any framework returned.
 
-    Raises ValueError that names the parameter if one is missing or of another shape; nothing is
-    assigned then.
+    model: As for `get_parameters`.
+
+    Raises ValueError that names the parameter if one is missing or of another shape, and as
+    `get_parameters` does; nothing is assigned then.
     """
+    _assign(_find_network(model), parameters)
+
+
+def _assign(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:
     places = _places(model)
     for parameter, *_ in places:
         came = parameters[parameter.key].shape if parameter.key in parameters else "none"
@@ -152,6 +163,24 @@ def resize_network(
     return resized
 
 
+def _find_network(model: Model[Any, Any]) -> Model[Any, Any]:
+    """The one network in a model, with parameters in it."""
+    networks = [node for node in model.walk() if "network" in node.attrs]
+    if len(networks) != 1:
+        names = ", ".join(f"'{network.name}'" for network in networks) or "none"
+        raise ValueError(
+            f"Expected a model with one network of spacy-frameworks in it, but '{model.name}' has "
+            f"{names}. Hand over one of the nodes of model.walk() that have attrs['network']."
+        )
+    (network,) = networks
+    if not _is_initialized(network):
+        raise ValueError(
+            f"The network '{network.name}' has no parameters yet. Call initialize() of the model "
+            "first, with samples of input and output where its widths are not known."
+        )
+    return network
+
+
 def _is_initialized(model: Model[Any, Any]) -> bool:
     if model.shims:
         return get_shim(model).is_built
@@ -168,7 +197,7 @@ def _initialize_with(model: Model[Any, Any], parameters: Mapping[str, numpy.ndar
         model.initialize(X, Y)
     # What was drawn is replaced, and the caller's random numbers go on as if nothing was.
     numpy.random.set_state(state)
-    set_parameters(model, parameters)
+    _assign(model, parameters)
 
 
 class _Place(NamedTuple):

@@ -21,8 +21,9 @@ from spacy.cli.init_config import fill_config
 from spacy.cli.train import train
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, THINC, Framework
 
+from ..pipelines import predictions
+
 STORED = Path(__file__).parent
-TEXTS = ["Anna kept the plan .", "We roasted two onions , and they quickly left .", "so"]
 
 CONFIG = """
 [vars]
@@ -163,19 +164,6 @@ def bare(fw: Framework) -> Dict[str, str]:
 
 
 KINDS = {"literal": literal, "variable": variable, "bare": bare}
-
-
-def predictions(nlp: spacy.Language) -> Dict[str, numpy.ndarray]:
-    """What each component's model gives for `TEXTS`, before spaCy makes annotations of it."""
-    docs = [nlp.make_doc(text) for text in TEXTS]
-    given = {}
-    for name, component in nlp.pipeline:
-        output = component.model.predict(docs)
-        given[name] = numpy.vstack(output)
-        if name == "tok2vec":
-            # The listeners of the others find it there.
-            component.set_annotations(docs, output)
-    return given
 
 
 def make(kind: str, fw: Framework, path: Path) -> None:
