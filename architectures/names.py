@@ -81,7 +81,7 @@ def _parts(name: str) -> Tuple[str, str, str]:
 
 
 def _swap_name(config: Config, section: Dict[str, Any], target: Framework) -> None:
-    written = section["@architectures"]
+    written = _unquoted(section["@architectures"])
     prefix, name, version = _parts(_interpolate(config, written))
     found = _find_short_name(name)
     if found is None or (not prefix and found != "CustomModel"):
@@ -113,7 +113,8 @@ def _find_short_name(name: str) -> Optional[str]:
 
 def _set_framework(config: Config, use: _Use, target: Framework, ours: set) -> None:
     """Set the framework where it is defined, if that is for our architectures alone."""
-    variable = _VARIABLE.fullmatch(use.value) if isinstance(use.value, str) else None
+    is_text = isinstance(use.value, str)
+    variable = _VARIABLE.fullmatch(_unquoted(use.value)) if is_text else None
     defined = _find(config, variable[1]) if variable else None
     if variable is None or defined is None or _is_used_elsewhere(config, variable[1], ours):
         use.value = target.token
@@ -145,10 +146,16 @@ def _interpolate(config: Config, text: str) -> str:
 
     def fill(match: re.Match[str]) -> str:
         defined = _find(config, match[1])
-        is_text = defined is not None and isinstance(defined.value, str)
-        return _interpolate(config, defined.value) if defined and is_text else match[0]
+        if defined is None or not isinstance(defined.value, str):
+            return match[0]
+        return _interpolate(config, defined.value)
 
-    return _VARIABLE.sub(fill, text)
+    return _VARIABLE.sub(fill, _unquoted(text))
+
+
+def _unquoted(text: str) -> str:
+    """Text with variables in it keeps its quotes until these are filled in."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _sections(value: Any) -> Iterator[Dict[str, Any]]:

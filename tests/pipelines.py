@@ -12,7 +12,8 @@ import spacy
 from numpy.testing import assert_allclose
 from spacy.cli.train import train
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.cfg"))
 # So few steps of so few documents that a training takes a second.
 FEW = {"corpora.train.limit": 40, "corpora.dev.limit": 20, "training.max_steps": 3}

@@ -12,10 +12,8 @@ from typing import Any, Dict, Iterator
 import numpy
 import pytest
 import spacy
-from catalogue import RegistryError
 from numpy.testing import assert_allclose, assert_array_equal
 from spacy.cli.debug_config import debug_config
-from spacy.cli.train import train
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config, registry
@@ -25,12 +23,8 @@ from spacy_frameworks.wrappers import FRAMEWORKS
 from spacy_frameworks.wrappers.framework import get_framework
 from thinc.api import Adam, Model
 
-from .frameworks import ALL
-
-CONFIGS = Path(__file__).parent.parent / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.cfg"))
-FEW = {"corpora.train.limit": 40, "corpora.dev.limit": 20, "training.max_steps": 3}
-MARKS = {fw.token: getattr(pytest.mark, fw.id) for fw in FRAMEWORKS}
+from .frameworks import ALL, TOKENS, marks
+from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
 GROUPS = {
     "spacy_architectures": registry.architectures,
@@ -71,9 +65,10 @@ def test_every_registered_name_is_a_function_of_that_name(group):
 def test_every_framework_has_every_architecture():
     names = {entry.name for entry in ours("spacy_architectures")}
     tokens = [(fw.token, fw.custom) for fw in FRAMEWORKS] + [("Thinc", "Thinc")]
+    # The first is the name that takes the framework as an argument.
     assert names == {
         f"spacy-frameworks.{name}.v1"
-        for token, custom in tokens
+        for token, custom in [("", ""), *tokens]
         for name in (
             f"{token}Tagger",
             f"{token}TextCat",
@@ -86,24 +81,24 @@ def test_every_framework_has_every_architecture():
     }
 
 
-def architectures(section: Dict[str, Any]) -> Iterator[str]:
-    """The names of all architectures in a config."""
-    for key, value in section.items():
-        if key == "@architectures":
-            yield value
-        elif isinstance(value, dict):
+def architectures(section: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
+    """The sections of all architectures of this package in a config."""
+    if section.get("@architectures", "").startswith("spacy-frameworks."):
+        yield section
+    for value in section.values():
+        if isinstance(value, dict):
             yield from architectures(value)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("framework", ALL)
 def test_config_trains_by_the_name_of_the_framework_alone(name, framework, tmp_path):
-    overrides = {"vars.framework": framework, **FEW}
-    train(CONFIGS / f"{name}.cfg", tmp_path, overrides=overrides)
-    nlp = spacy.load(tmp_path / "model-last")
-    names = architectures(nlp.config.interpolate())
-    own = [name for name in names if not name.startswith("spacy.")]
-    assert own and all(name.startswith(f"spacy-frameworks.{framework}") for name in own)
+    nlp = spacy.load(train_config(name, framework, tmp_path))
+    sections = list(architectures(nlp.config.interpolate()))
+    assert sections and all(section["framework"] == framework for section in sections)
+    assert set(count_frameworks(nlp)) == {framework}
+    # The variable is in the pipeline's own config too.
+    assert nlp.config["vars"] == {"framework": framework}
     assert nlp("One sentence.")
 
 
@@ -123,9 +118,39 @@ def test_config_says_how_to_train_it_and_passes_spacys_check(name):
     debug_config(CONFIGS / f"{name}.cfg", overrides={"vars.framework": "Thinc"})
 
 
-def test_unknown_framework_is_an_error_that_lists_the_names(tmp_path):
-    with pytest.raises(RegistryError, match="PyTorchTagger"):
-        train(CONFIGS / "tagger.cfg", tmp_path, overrides={"vars.framework": "Torch"})
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("TF", "'TensorFlow'"), ("Torch", "'PyTorch'"), ("pytroch", "'PyTorch'"), ("mx", "'MXNet'")],
+)
+def test_unknown_framework_is_one_line_that_lists_the_names(name, hint, tmp_path):
+    arguments = ("--output", tmp_path / "out", "--vars.framework", name)
+    failed = spacy_command("train", CONFIGS / "tagger.cfg", *arguments, cwd=tmp_path, fails=True)
+    expected = "expected one of PyTorch, TensorFlow, MXNet, Thinc."
+    assert f"Unknown framework {name!r}: {expected} Did you mean {hint}?" in failed.stderr
+
+
+@pytest.mark.parametrize("name", ["thinc", "THINC"])
+def test_the_framework_may_be_in_any_case(name, tmp_path):
+    nlp = spacy.load(train_config("tagger", name, tmp_path))
+    assert count_frameworks(nlp) == {"Thinc": 1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fill_config_fills_in_all_arguments_and_keeps_the_variable(name, tmp_path):
+    """What spaCy's usage page advises, on a config that says no more than it has to."""
+    shipped = load_config(CONFIGS / f"{name}.cfg", interpolate=False)
+    bare = shipped.copy()
+    for section in architectures(bare["components"]):
+        required = {"@architectures", "framework", "tok2vec", "exclusive_classes"}
+        kept = {key: value for key, value in section.items() if key in required and value}
+        section.clear()
+        section.update(kept)
+    bare.to_disk(tmp_path / "bare.cfg", interpolate=False)
+    spacy_command("init", "fill-config", "bare.cfg", "filled.cfg", cwd=tmp_path)
+    filled = load_config(tmp_path / "filled.cfg", interpolate=False)
+    for came, expected in zip(architectures(filled), architectures(shipped), strict=True):
+        assert set(came) == set(expected)
+        assert came["framework"] == "${vars.framework}"
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -242,24 +267,18 @@ def test_a_shared_encoder_is_saved_and_loaded_with_its_heads(framework, tmp_path
         assert [token.tag_ for token in doc] == [token.tag_ for token in expected]
 
 
-TOKENS = [*(fw.token for fw in FRAMEWORKS), "Thinc"]
-ENCODERS = {
-    "tagger_feed_forward": "FeedForward",
-    "tagger_window": "WindowEncoder",
-    "tagger_bilstm": "BiLSTMEncoder",
-    "tagger_transformer": "TransformerEncoder",
-}
+ENCODERS = ("tagger_feed_forward", "tagger_window", "tagger_bilstm", "tagger_transformer")
 # Each encoder in a framework of its own, and the next framework for the head above it.
 MIXED = [
-    pytest.param(*names, below, above, marks=[MARKS[t] for t in (below, above) if t in MARKS])
-    for names, below, above in zip(ENCODERS.items(), TOKENS, [*TOKENS[1:], TOKENS[0]])
+    pytest.param(name, below, above, marks=marks(below, above))
+    for name, below, above in zip(ENCODERS, TOKENS, [*TOKENS[1:], TOKENS[0]])
 ]
 
 
-@pytest.mark.parametrize(("name", "encoder", "below", "above"), MIXED)
-def test_an_encoder_of_one_framework_under_a_head_of_another(name, encoder, below, above, tmp_path):
-    key = "components.tagger.model.tok2vec.encode.@architectures"
-    nlp = initialize(name, above, **{key: f"spacy-frameworks.{below}{encoder}.v1"})
+@pytest.mark.parametrize(("name", "below", "above"), MIXED)
+def test_an_encoder_of_one_framework_under_a_head_of_another(name, below, above, tmp_path):
+    key = "components.tagger.model.tok2vec.encode.framework"
+    nlp = initialize(name, above, **{key: below})
     assert count_frameworks(nlp) == {below: 1, above: 1}
     sample, optimizer = examples(nlp), Adam(0.01)
     losses = [nlp.update(sample, sgd=optimizer)["tagger"] for _ in range(4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy
@@ -15,8 +16,10 @@ from .pipelines import (
     MODULES,
     NAMES,
     PREDICT,
+    ROOT,
     assert_same_predictions,
     predictions,
+    spacy_command,
     train_config,
 )
 
@@ -80,6 +83,203 @@ def test_swapped_pipelines_load_from_disk_and_from_bytes(name, source, tmp_path)
         assert_same_predictions(predictions(again), predictions(trained))
         extras = sorted({"pytorch", "tensorflow", "mxnet"} & {target.lower()})
         assert requirements(tmp_path / target) == extras
+
+
+# What a user does to a pipeline
+
+OWN_CODE = '''
+from pathlib import Path
+from spacy.language import Language
+from spacy.tokens import Doc
+
+Doc.set_extension("count", default=0)
+Doc.set_extension("mark", default="")
+
+
+@Language.factory("counter")
+class Counter:
+    """Saves itself in folders alone, as spaCy's documentation shows it."""
+
+    def __init__(self, nlp, name):
+        self.count = 0
+
+    def __call__(self, doc):
+        doc._.count = self.count
+        return doc
+
+    def to_disk(self, path, exclude=()):
+        Path(path).mkdir(exist_ok=True)
+        (Path(path) / "count").write_text(str(self.count))
+
+    def from_disk(self, path, exclude=()):
+        self.count = int((Path(path) / "count").read_text())
+        return self
+
+
+@Language.component("marker")
+def marker(doc):
+    doc._.mark = "seen"
+    return doc
+'''
+
+SECOND_CONFIG = """
+[vars]
+framework = "FRAMEWORK"
+
+[paths]
+vectors = null
+
+[nlp]
+lang = "en"
+pipeline = ["tok2vec", "tagger", "textcat", "second", "many", "marker", "counter"]
+
+[nlp.before_creation]
+@callbacks = "spacy-frameworks.use_framework.v1"
+
+[components]
+
+[components.tok2vec]
+source = "first/model-last"
+
+[components.tagger]
+source = "first/model-last"
+
+[components.textcat]
+source = "first/model-last"
+
+[components.marker]
+factory = "marker"
+
+[components.counter]
+factory = "counter"
+
+[components.second]
+factory = "tagger"
+
+[components.second.model]
+@architectures = "spacy-frameworks.Tagger.v1"
+framework = ${vars.framework}
+
+[components.second.model.tok2vec]
+@architectures = "spacy.Tok2Vec.v2"
+
+[components.second.model.tok2vec.embed]
+@architectures = "spacy.MultiHashEmbed.v2"
+width = 32
+attrs = ["NORM"]
+rows = [100]
+include_static_vectors = true
+
+[components.second.model.tok2vec.encode]
+@architectures = "spacy-frameworks.FeedForward.v1"
+framework = ${vars.framework}
+width = 32
+
+[components.many]
+factory = "textcat_multilabel"
+
+[components.many.model]
+@architectures = "spacy-frameworks.TextCat.v1"
+framework = ${vars.framework}
+exclusive_classes = false
+
+[initialize]
+vectors = ${paths.vectors}
+
+[corpora]
+
+[corpora.train]
+@readers = "spacy-frameworks.Corpus.v1"
+paths = {"train":null,"dev":null}
+split = "train"
+limit = 30
+
+[corpora.dev]
+@readers = "spacy-frameworks.Corpus.v1"
+paths = {"train":null,"dev":null}
+split = "dev"
+limit = 5
+
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.dev"
+max_steps = 3
+frozen_components = ["tagger"]
+annotating_components = ["tok2vec"]
+"""
+
+# One process changes the trained pipeline and swaps it; a second one, which it starts, loads what
+# it has written.
+CHANGE_AND_SWAP = """
+import subprocess, sys
+target, *modules = sys.argv[1:]
+import numpy, spacy, own
+from spacy_frameworks.architectures import swap_framework
+from tests.pipelines import assert_same_predictions, predictions
+
+nlp = spacy.load("second/model-last")
+assert nlp.vocab.vectors_length == 3
+nlp.rename_pipe("second", "renamed")
+nlp.get_pipe("counter").count = 7
+nlp.get_pipe("textcat").add_label("cinema")
+nlp.get_pipe("many").add_label("cinema")
+nlp.disable_pipe("many")
+nlp.to_disk("changed")
+expected = predictions(nlp)
+assert expected["textcat"].shape[1] == 6
+
+swapped = swap_framework("changed", target)
+assert_same_predictions(predictions(swapped), expected)
+swapped.to_disk("swapped")
+
+missing = modules if target == "Thinc" else []
+subprocess.run([sys.executable, "load.py", *missing], check=True)
+nlp.enable_pipe("many")
+assert_same_predictions(dict(numpy.load("came.npz")), predictions(nlp))
+"""
+
+LOAD = """
+import sys
+for name in sys.argv[1:]:
+    sys.modules[name] = None
+import own, numpy, spacy
+from tests.pipelines import predictions
+
+nlp = spacy.load("swapped")
+assert nlp.disabled == ["many"], nlp.disabled
+nlp.enable_pipe("many")
+numpy.savez("came.npz", **predictions(nlp))
+doc = nlp("so")
+assert (doc._.count, doc._.mark, len(doc.cats)) == (7, "seen", 6), (doc._.count, doc.cats)
+# It knows its categories, and takes more.
+assert nlp.get_pipe("textcat").add_label("theatre")
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [pytest.param(a, b, marks=marks(a, b)) for a, b in zip(TOKENS, [*TOKENS[1:], TOKENS[0]])],
+)
+def test_sourced_frozen_disabled_renamed_grown_and_own_components_are_swapped(
+    source, target, tmp_path, run_python
+):
+    train_config("shared_tok2vec", source, tmp_path / "first")
+    words = "Anna kept the plan two onions".split()
+    vectors = [f"{word} {i} {-i} {i / 2}" for i, word in enumerate(words)]
+    for name, text in {
+        "own.py": OWN_CODE,
+        "load.py": LOAD,
+        "bare.cfg": SECOND_CONFIG.replace("FRAMEWORK", source),
+        "vectors.txt": "\n".join([f"{len(words)} 3", *vectors]),
+    }.items():
+        (tmp_path / name).write_text(text)
+    code = ("--code", "own.py")
+    spacy_command("init", "vectors", "en", "vectors.txt", "vectors", cwd=tmp_path)
+    spacy_command("init", "fill-config", "bare.cfg", "full.cfg", *code, cwd=tmp_path)
+    with_vectors = ("--paths.vectors", "vectors", "--output", "second")
+    spacy_command("train", "full.cfg", *code, *with_vectors, cwd=tmp_path)
+    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    run_python(CHANGE_AND_SWAP, target, *MODULES, cwd=tmp_path, env=paths)
 
 
 def requirements(folder: Path) -> list[str]:

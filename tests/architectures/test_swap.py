@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -16,20 +15,14 @@ from spacy.ml import CharacterEmbed
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Corpus
 from spacy.util import fix_random_seed, load_model_from_config, minibatch, registry
-from spacy_frameworks.architectures import swap_config, swap_framework
-from spacy_frameworks.wrappers import FRAMEWORKS, PyTorchWrapper
+from spacy_frameworks.architectures import swap_framework
+from spacy_frameworks.wrappers import PyTorchWrapper
 from thinc.api import Adam, Config, Model, chain, with_array
 
-from ..frameworks import ALL
+from ..frameworks import ALL, PAIRS
+from ..pipelines import CONFIGS
 from .test_architectures import SMALL, examples, pipeline, probabilities, train
 
-MARKS = {fw.token: getattr(pytest.mark, fw.id) for fw in FRAMEWORKS}
-TOKENS = [*MARKS, "Thinc"]
-PAIRS = [
-    pytest.param(*pair, marks=[MARKS[token] for token in pair if token in MARKS])
-    for pair in itertools.permutations(TOKENS, 2)
-]
-CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -231,26 +224,6 @@ def test_the_swapped_pipeline_is_saved_and_trained_further(target, tmp_path):
     for _ in range(4):
         losses.append(loaded.update(examples(loaded, limit=8), sgd=optimizer)["tagger"])
     assert losses[-1] < losses[0]
-
-
-def test_configs_keep_their_variable_or_get_the_name():
-    config = Config().from_disk(CONFIGS / "tagger.cfg", interpolate=False)
-    swapped = swap_config(config, "MXNet")
-    assert swapped["vars"]["framework"] == "MXNet"
-    assert config["vars"]["framework"] == "PyTorch"
-    name = swapped.interpolate()["components"]["tagger"]["model"]["@architectures"]
-    assert name == "spacy-frameworks.MXNetTagger.v1"
-    for before, after in {
-        "spacy-frameworks.PyTorchTextCat.v1": "spacy-frameworks.TensorFlowTextCat.v1",
-        "spacy-frameworks.CustomTorchModel.v1": "spacy-frameworks.CustomTensorFlowModel.v1",
-        "CustomMXNetModel.v1": "CustomTensorFlowModel.v1",
-        "spacy.TextCatBOW.v3": "spacy.TextCatBOW.v3",
-    }.items():
-        config = Config({"model": {"@architectures": before, "sub": {"@architectures": before}}})
-        swapped = swap_config(config, "tensorflow")["model"]
-        assert swapped == {"@architectures": after, "sub": {"@architectures": after}}
-    with pytest.raises(ValueError, match="Did you mean 'MXNet'"):
-        swap_config(config, "mxnett")
 
 
 @pytest.mark.pytorch
