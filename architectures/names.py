@@ -171,7 +171,9 @@ def _variables(config: Config) -> Iterator[Tuple[_Use, List[str]]]:
     for section in _sections(config):
         for key, value in section.items():
             # A list or an inline section may have some inside of it.
-            text = value if isinstance(value, str) else str(value) if isinstance(value, list) else ""
+            text = (
+                value if isinstance(value, str) else str(value) if isinstance(value, list) else ""
+            )
             found = _VARIABLE.findall(text)
             if found:
                 yield _Use(section, key), found

@@ -25,6 +25,7 @@ from thinc.api import Adam, Model
 
 from .frameworks import ALL, TOKENS, marks
 from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
+
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
 GROUPS = {
     "spacy_architectures": registry.architectures,

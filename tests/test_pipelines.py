@@ -288,4 +288,6 @@ def requirements(folder: Path) -> list[str]:
     (line,) = [line for line in lines if line.startswith("spacy-frameworks")]
     name, _, versions = line.partition(">=")
     assert versions
-    return [extra for extra in name.removeprefix("spacy-frameworks").strip("[]").split(",") if extra]
+    return [
+        extra for extra in name.removeprefix("spacy-frameworks").strip("[]").split(",") if extra
+    ]

@@ -24,7 +24,6 @@ from ..pipelines import CONFIGS
 from .test_architectures import SMALL, examples, pipeline, probabilities, train
 
 
-
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 @pytest.mark.parametrize("component", ["tagger", "textcat"])
 def test_predictions_stay_and_a_round_trip_gives_the_same_bytes(source, target, component):

@@ -1,0 +1,111 @@
+"""Every block of code in README and docs runs as it is printed, page by page, in a folder with
+`configs/`, `train.spacy`, `dev.spacy` and `stock.cfg`, which `spacy init config` made.
+
+A comment in front of a block, which no reader of the page sees, says what else belongs to it:
+
+    <!-- test: file NAME -->            write the block to this file
+    <!-- test: line LINE of OLD as NEW -->  write it to NEW, in place of this line of OLD
+    <!-- test: continue -->             run it behind the Python block before it
+    <!-- test: run COMMAND -->          run this too (alone, or in front of a block)
+    <!-- test: skip REASON -->          it cannot run here
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from subprocess import run
+from typing import Iterator, NamedTuple
+
+import pytest
+import spacy
+from spacy.tokens import DocBin
+from spacy_frameworks.architectures.corpus import create_corpus
+
+from .frameworks import TOKENS, marks
+from .pipelines import ROOT, spacy_command
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Directives and blocks, in the order of the page.
+ITEM = re.compile(r"^<!-- test: (.+?) -->$|^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    directive: str
+    line: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The blocks of a page with the directives in front of them; directives alone are blocks of
+    bash."""
+    text, directive = page.read_text(), ""
+    for match in ITEM.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match[1] and match[1].startswith("run "):
+            yield Block("bash", match[1].removeprefix("run "), "", line)
+        elif match[1]:
+            directive = match[1]
+        else:
+            yield Block(match[2], match[3], directive, line)
+            directive = ""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """What a reader has: the configs, data of his own, and a config from spaCy."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for split, limit in (("train", 60), ("dev", 20)):
+        corpus = create_corpus({"train": None, "dev": None}, split, limit=limit)
+        docs = [example.reference for example in corpus(spacy.blank("en"))]
+        DocBin(docs=docs).to_disk(tmp_path / f"{split}.spacy")
+    spacy_command("init", "config", "stock.cfg", "--pipeline", "tagger", cwd=tmp_path)
+    stock = tmp_path / "stock.cfg"
+    # So that it ends soon, on so few docs.
+    stock.write_text(stock.read_text().replace("max_steps = 20000", "max_steps = 20"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.stem, marks=marks(*TOKENS)) for page in PAGES]
+)
+def test_the_blocks_of_a_page_run_as_printed(page, folder):
+    before = ""
+    for block in blocks(page):
+        verb, _, rest = block.directive.partition(" ")
+        if verb == "skip":
+            continue
+        elif verb == "file":
+            (folder / rest).write_text(block.text)
+        elif verb == "line":
+            place = re.fullmatch(r"(.+) of (\S+) as (\S+)", rest)
+            assert place
+            text, line = (folder / place[2]).read_text(), f"{place[1]}\n"
+            assert text.count(line) == 1
+            (folder / place[3]).write_text(text.replace(line, block.text))
+        elif block.language == "bash":
+            execute(["bash", "-ec", block.text], folder, page, block)
+        elif block.language == "python":
+            before = before + block.text if verb == "continue" else block.text
+            execute([sys.executable, "-c", before], folder, page, block)
+        else:
+            raise AssertionError(f"{page.name}:{block.line}: nothing tests this block")
+
+
+def execute(command: list[str], folder: Path, page: Path, block: Block) -> None:
+    own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": own, "PYTHONPATH": str(folder)}
+    done = run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, f"{page.name}:{block.line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_block_that_is_skipped_says_why(page):
+    for block in blocks(page):
+        verb, _, reason = block.directive.partition(" ")
+        assert verb in ("", "skip", "file", "line", "continue"), block.directive
+        assert verb != "skip" or len(reason.split()) > 3, f"{page.name}:{block.line}"
+        assert verb or block.language in ("bash", "python"), f"{page.name}:{block.line}"
