@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
 
@@ -13,7 +14,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_xp_array
 
 from . import weights
-from .framework import get_framework
+from .framework import framework_of, get_framework
 from .tree import describe, zeros
 
 Builder = Callable[[int, int], Any]
@@ -165,6 +166,7 @@ class FrameworkShim(Shim):
             token = get_framework(self.framework).token
             raise ValueError(
                 f"The builder returned {type(module).__name__}, expected a model of {token}."
+                f"{self._wrapper_to_use(module)}"
             )
         return self.adopt(module)
 
@@ -178,7 +180,21 @@ class FrameworkShim(Shim):
             raise ValueError(
                 f"Expected a model of {token}, or a function (nO, nI) that returns one, got {what}."
             )
+        if self._wrapper_to_use(builder):
+            # Models can be called too, and would be taken for a function that builds one.
+            raise ValueError(
+                f"Expected a model of {get_framework(self.framework).token}, got "
+                f"{type(builder).__name__}.{self._wrapper_to_use(builder)}"
+            )
+        _check_takes_dims(builder)
         return builder
+
+    def _wrapper_to_use(self, model: Any) -> str:
+        """A hint, if this is a model of another framework."""
+        other = framework_of(model)
+        if other is None or other.id == self.framework:
+            return ""
+        return f" It is a model of {other.token}: wrap it with {other.token}Wrapper."
 
     # Arrays
 
@@ -396,6 +412,23 @@ class FrameworkShim(Shim):
     def _own_state(self) -> Dict[str, Any]:
         """What is copied and pickled besides the module."""
         return {**self.__dict__, "_materialized": None}
+
+
+def _check_takes_dims(builder: Builder) -> None:
+    try:
+        signature = inspect.signature(builder)
+    except (ValueError, TypeError):
+        # Some that are written in C do not tell.
+        return
+    try:
+        signature.bind(1, 1)
+    except TypeError as error:
+        name = getattr(builder, "__name__", type(builder).__name__)
+        raise ValueError(
+            f"Expected a function (nO, nI) that builds the module, but {name}{signature} cannot be "
+            f"called with two numbers: {error}. Let it take nO and nI, or hand over the module "
+            "itself."
+        ) from None
 
 
 def _no_backprop(gradients: Any) -> Any:
