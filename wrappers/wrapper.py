@@ -10,6 +10,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
 from .framework import get_framework
+from .position import gives_the_output
 from .process import check_runs_here
 from .shim import FrameworkShim
 from .tree import as_args_kwargs, leaves, like_inputs
@@ -111,7 +112,8 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Infer the dims as Thinc's layers do, and build the module if that is still to be done.
 
     A module that is there already is never changed, only asked for its output width.
-    Raises ValueError if the module's output is not as wide as nO says.
+    Raises ValueError if the module's output is not as wide as nO says, or, where it is that of the
+    outermost model and nO was unset, as the labels say.
     """
     shim = get_shim(model)
     if not shim.is_built:
@@ -119,6 +121,8 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     if X is not None:
         declared = model.maybe_get_dim("nO")
         width = _width(model.predict(X))
+        if declared is None and width is not None and Y is not None and gives_the_output(model):
+            _check_labels(model, width, Y)
         if declared is not None and width is not None and declared != width:
             raise ValueError(
                 f"The output of the {get_framework(shim.framework).token} module has width "
@@ -165,6 +169,24 @@ def _set_dim_if_unset(model: Model, dim: str, data: Any) -> None:
 
 
 # Checks
+
+
+def _check_labels(model: Model, width: int, Y: Any) -> None:
+    """Raise ValueError if an output of this width does not go with the truth."""
+    labels, is_certain = _width(Y), True
+    if labels is None and is_xp_array(Y) and Y.ndim == 1 and Y.size and Y.dtype.kind in "iu":
+        # The highest class number of a sample. There may be higher ones, but not in this width.
+        labels, is_certain = get_width(Y), False
+    if labels is None or width == labels or (width > labels and not is_certain):
+        return
+    token = get_framework(get_shim(model).framework).token
+    # Unset again, so that it is still unset if the model is initialized once more.
+    model.set_dim("nO", None, force=True)  # type: ignore[arg-type]
+    raise ValueError(
+        f"The module of '{model.name}' gives {width} columns, but the data has {labels} labels. "
+        f"Change its last layer to give {labels} columns, or give {token}Wrapper a function "
+        "(nO, nI) that builds the module, which is called with the number of labels."
+    )
 
 
 def _check_nan(model: Model, X: Any) -> None:

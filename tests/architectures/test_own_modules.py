@@ -1,0 +1,98 @@
+"""Modules of one's own in spaCy's components."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import spacy
+from spacy.ml import CharacterEmbed
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import (
+    Logistic,
+    Softmax,
+    chain,
+    list2ragged,
+    reduce_mean,
+    softmax_activation,
+    with_array,
+)
+
+from ..frameworks import WRAPPED_IDS
+from ..wrappers.helpers import weights
+
+WIDTH = 16
+WORDS = [("We", "cook", "rice"), ("They", "run"), ("Rice", "runs", "over", "there")]
+TAGS = ("PRP", "VB", "NN", "RB")
+TOPICS = ("cooking", "sports", "travel", "none")
+
+
+@pytest.fixture(params=WRAPPED_IDS)
+def fw(request):
+    return importlib.import_module(f"tests.wrappers.modules.{request.param}")
+
+
+def examples(nlp):
+    for i, words in enumerate(WORDS):
+        tags = [TAGS[(i + j) % len(TAGS)] for j in range(len(words))]
+        doc = Doc(nlp.vocab, words, tags=tags)
+        doc.cats = {topic: float(topic == TOPICS[i]) for topic in TOPICS}
+        yield Example(Doc(nlp.vocab, words), doc)
+
+
+def pipeline(component, model):
+    """A pipeline of one component, with a model made here."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe(component)
+    nlp.get_pipe(component).model = model
+    return nlp
+
+
+def module(fw, nO):
+    return fw.Wrapper(fw.sequential(*weights(nO=nO, nI=WIDTH)), model_name="mine")
+
+
+def embed():
+    return CharacterEmbed(WIDTH, 50, 4, 2, include_static_vectors=False)
+
+
+OUTPUTS = {
+    "tagger": lambda layer: chain(embed(), with_array(chain(layer, softmax_activation()))),
+    "textcat": lambda layer: chain(embed(), list2ragged(), reduce_mean(), layer),
+    "textcat_multilabel": lambda layer: chain(
+        embed(), list2ragged(), reduce_mean(), layer, Logistic()
+    ),
+}
+
+
+@pytest.mark.parametrize("component", OUTPUTS)
+def test_an_output_that_has_not_the_labels_width_is_refused_by_initialize(fw, component):
+    nlp = pipeline(component, OUTPUTS[component](module(fw, nO=3)))
+    with pytest.raises(ValueError, match="'mine' gives 3 columns, but the data has 4 labels"):
+        nlp.initialize(lambda: list(examples(nlp)))
+
+
+@pytest.mark.parametrize("component", OUTPUTS)
+def test_an_output_of_the_labels_width_is_trained(fw, component):
+    nlp = pipeline(component, OUTPUTS[component](module(fw, nO=4)))
+    optimizer = nlp.initialize(lambda: list(examples(nlp)))
+    losses = {}
+    nlp.update(list(examples(nlp)), sgd=optimizer, losses=losses)
+    assert losses[component] > 0
+
+
+HIDDEN = {
+    "tagger": lambda layer: chain(embed(), with_array(layer), with_array(Softmax())),
+    "textcat": lambda layer: chain(
+        embed(), with_array(layer), list2ragged(), reduce_mean(), Softmax()
+    ),
+}
+
+
+@pytest.mark.parametrize("component", HIDDEN)
+def test_a_hidden_module_may_have_its_own_width(fw, component):
+    layer = module(fw, nO=7)
+    nlp = pipeline(component, HIDDEN[component](layer))
+    nlp.initialize(lambda: list(examples(nlp)))
+    assert layer.get_dim("nO") == 7
