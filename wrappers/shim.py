@@ -8,6 +8,7 @@ import inspect
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
 
+import numpy
 from thinc.api import Optimizer, get_array_module
 from thinc.shims import Shim
 from thinc.types import ArgsKwargs, FloatsXd
@@ -50,6 +51,8 @@ class FrameworkShim(Shim):
         self._input_spec: Any = None
         # The module for which it is known that all parameters exist.
         self._materialized: Any = None
+        # A module, and the dtype that it wants floats in.
+        self._float_dtype: Tuple[Any, Optional[numpy.dtype]] = (None, None)
         self._builder: Optional[Builder] = None
         if self.is_module(model):
             self._model = self.adopt(model)
@@ -209,6 +212,21 @@ class FrameworkShim(Shim):
     def is_tensor(self, obj: Any) -> bool:
         """Whether this is a tensor of the framework."""
         return bool(self.arrays.is_tensor(obj))
+
+    def float_dtype(self) -> Optional[numpy.dtype]:
+        """The dtype in which the module wants floats: that of its floating parameters, if they
+        have one, and float32 if there are none. None, if it takes what it is given: some
+        parameters have another dtype than others, or 16 bits."""
+        if self._float_dtype[0] is self._model is not None:
+            return self._float_dtype[1]
+        names = {self.dtype_name(handle) for handle in self.parameters().values()}
+        floats = {name for name in names if "float" in name} or {"float32"}
+        is_one = len(floats) == 1 and floats <= {"float32", "float64"}
+        dtype = numpy.dtype(floats.pop()) if is_one else None
+        if self._materialized is self._model:
+            # Before that, parameters may still be missing.
+            self._float_dtype = (self._model, dtype)
+        return dtype
 
     # Running
 
@@ -411,7 +429,7 @@ class FrameworkShim(Shim):
 
     def _own_state(self) -> Dict[str, Any]:
         """What is copied and pickled besides the module."""
-        return {**self.__dict__, "_materialized": None}
+        return {**self.__dict__, "_materialized": None, "_float_dtype": (None, None)}
 
 
 def _check_takes_dims(builder: Builder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Tuple, Type, cast
+from typing import Any, Callable, List, Optional, Tuple, Type, cast
 
 from thinc.api import Model, get_array_module, get_width
 from thinc.types import ArgsKwargs, Padded, Ragged
@@ -84,8 +84,12 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
         return forward_no_rows(model, X)
     _check_nan(model, X)
     inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
-    shim.materialize(inputs)
-    outputs, backprop_outputs = shim(inputs, is_train)
+    try:
+        shim.materialize(inputs)
+        outputs, backprop_outputs = shim(inputs, is_train)
+    except Exception as error:
+        _check_integers(model, X, error)
+        raise
     Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
@@ -205,6 +209,19 @@ def _check_nan(model: Model, X: Any) -> None:
                 )
 
 
+def _check_integers(model: Model, X: Any, error: Exception) -> None:
+    """Raise ValueError if the module may have failed because it was given integers. Until then
+    nobody knows: it may have wanted them, to look up rows."""
+    arrays = leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X)
+    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "iu"})
+    if names:
+        raise ValueError(
+            f"The module of '{model.name}' failed on an input of dtype {' and '.join(names)}. "
+            'If it expects floats, hand it floats: X.astype("float32"). What it said: '
+            f"{error}"
+        ) from error
+
+
 def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
     if is_xp_array(Y) and is_xp_array(dY) and Y.shape != dY.shape:
         raise ValueError(
@@ -234,10 +251,7 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     """The forward pass for such a batch: no rows of width nO."""
     data = X.data if isinstance(X, (Padded, Ragged)) else X
     if model.has_dim("nO") is not True:
-        raise ValueError(
-            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
-            "is not known. Call initialize() with a sample first."
-        )
+        _ask_for_width(model, X)
     rows = data.shape[:-1] if is_xp_array(data) else (0,)
     Y = model.ops.alloc((*rows, model.get_dim("nO")))
 
@@ -249,6 +263,22 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
         return like_inputs(X, no_gradient)
 
     return _with_data(X, Y), backprop
+
+
+def _ask_for_width(model: Model, X: Any) -> None:
+    """Set nO by an output of the module for one row of zeros. ValueError if there can be none."""
+    failure = None
+    if is_xp_array(X) and X.ndim == 2 and X.shape[1] and X.dtype.kind == "f":
+        try:
+            # Sets the dims, as any first batch does.
+            model.predict(model.ops.xp.zeros((1, X.shape[1]), dtype=X.dtype))
+        except Exception as error:
+            failure = error
+    if model.has_dim("nO") is not True:
+        raise ValueError(
+            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
+            "is not known. Call initialize() with a sample first."
+        ) from failure
 
 
 def _is_integer(obj: Any) -> bool:
@@ -270,14 +300,31 @@ def _with_data(X: Any, data: Any) -> Any:
 def convert_default_inputs(
     model: Model, X: Any, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Any]]:
-    """Arrays to tensors, a dict to keywords, a list or tuple to several arguments."""
+    """Arrays to tensors, a dict to keywords, a list or tuple to several arguments. Floats are
+    cast to the dtype of the module's parameters, and their gradients back."""
     shim = get_shim(model)
+    dtype = shim.float_dtype()
+    # Of the arrays of floats, one after the other.
+    dtypes: List[Any] = []
 
     def from_xp(array: Any) -> Any:
-        return shim.from_xp(array, requires_grad=is_train and array.dtype.kind == "f")
+        is_float = array.dtype.kind == "f"
+        if is_float:
+            dtypes.append(array.dtype)
+            if dtype is not None and array.dtype != dtype:
+                array = array.astype(dtype)
+        return shim.from_xp(array, requires_grad=is_train and is_float)
 
     def get_dX(d_inputs: ArgsKwargs) -> Any:
-        return like_inputs(X, convert_recursive(shim.is_tensor, shim.to_xp, d_inputs))
+        remaining = iter(dtypes)
+
+        def to_xp(tensor: Any) -> Any:
+            gradient = shim.to_xp(tensor)
+            # Where 16 bits came, 32 go back, as they always do.
+            wanted = next(remaining, gradient.dtype)
+            return gradient if wanted.itemsize < 4 else gradient.astype(wanted, copy=False)
+
+        return like_inputs(X, convert_recursive(shim.is_tensor, to_xp, d_inputs))
 
     return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
 
