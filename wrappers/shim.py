@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar, cast
 
 import numpy
 from thinc.api import Optimizer, get_array_module
@@ -19,6 +19,27 @@ from .framework import framework_of, get_framework
 from .tree import describe, zeros
 
 Builder = Callable[[int, int], Any]
+T = TypeVar("T")
+
+# Of how many rates of dropout the traces are kept: a rate and none, and some that a schedule takes.
+KEPT_RATES = 4
+
+# What is known of a module, and not of its copy.
+FRESH: Dict[str, Any] = {
+    "_materialized": None,
+    "_float_dtype": (None, None),
+    "_dropout": (None, []),
+    "_rate": None,
+}
+
+
+def check_rate(rate: float) -> None:
+    """Raise ValueError if this is no rate of dropout."""
+    if not 0 <= rate < 1:
+        raise ValueError(
+            f"Expected a rate of dropout of at least 0 and less than 1, got {rate}. It is the part "
+            "of the values that is dropped."
+        )
 
 
 class FrameworkShim(Shim):
@@ -33,6 +54,8 @@ class FrameworkShim(Shim):
     framework: str  # id of the framework, set by each subclass
     arrays: ModuleType  # the folder's conversions of arrays
     output_gradients: str  # what the framework calls the gradients handed to its backward pass
+    # Whether dropout in the module follows Thinc's rate, instead of the module's own.
+    governs_dropout = False
 
     def __init__(self, model: Any, config: Any = None, optimizer: Any = None, device: Any = None):
         """
@@ -53,6 +76,9 @@ class FrameworkShim(Shim):
         self._materialized: Any = None
         # A module, and the dtype that it wants floats in.
         self._float_dtype: Tuple[Any, Optional[numpy.dtype]] = (None, None)
+        # A module, and where its rates of dropout are.
+        self._dropout: Tuple[Any, List[Tuple[Any, str]]] = (None, [])
+        self._rate: Optional[float] = None
         self._builder: Optional[Builder] = None
         if self.is_module(model):
             self._model = self.adopt(model)
@@ -87,6 +113,10 @@ class FrameworkShim(Shim):
     def depends_on_inputs(self) -> bool:
         """Whether a module made anew may lack parameters until it is called once, so that the
         shapes of its inputs have to be saved with it."""
+        raise NotImplementedError
+
+    def dropout_layers(self) -> List[Tuple[Any, str]]:
+        """The layers of the module that drop out, each with the attribute that holds its rate."""
         raise NotImplementedError
 
     def predict(self, inputs: ArgsKwargs) -> Any:
@@ -147,6 +177,8 @@ class FrameworkShim(Shim):
         self.dims = {"nO": nO, "nI": nI}
         if self._model is None:
             self._model = self._new_module()
+            if self.is_materialized():
+                self._check_dropout()
 
     def materialize(self, inputs: ArgsKwargs) -> None:
         """Let a module that creates its parameters on the first call do so."""
@@ -158,6 +190,7 @@ class FrameworkShim(Shim):
                 self._create_parameters(inputs)
             self._input_spec = spec
         self._materialized = self._model
+        self._check_dropout()
 
     def _create_parameters(self, inputs: ArgsKwargs) -> None:
         self.predict(inputs)
@@ -198,6 +231,48 @@ class FrameworkShim(Shim):
         if other is None or other.id == self.framework:
             return ""
         return f" It is a model of {other.token}: wrap it with {other.token}Wrapper."
+
+    # Dropout
+
+    def govern_dropout(self) -> None:
+        """Let dropout in the module follow `set_dropout_rate` from here on.
+
+        Raises ValueError if no layer of the module drops out, as soon as that is known: layers
+        may be made when the module is first called.
+        """
+        self.governs_dropout = True
+        if self.is_built and self.is_materialized():
+            self._check_dropout()
+
+    def set_dropout_rate(self, rate: float) -> None:
+        """Set the rate for the training passes that follow. The module must have all its layers."""
+        check_rate(rate)
+        if self._dropout[0] is not self._model:
+            self._dropout = (self._model, self.dropout_layers())
+        for layer, attribute in self._dropout[1]:
+            if getattr(layer, attribute) != rate:
+                self._set_rate(layer, attribute, rate)
+        self._rate = rate
+
+    def _set_rate(self, layer: Any, attribute: str, rate: float) -> None:
+        setattr(layer, attribute, rate)
+
+    def _check_dropout(self) -> None:
+        if self.governs_dropout and not self.dropout_layers():
+            raise ValueError(
+                f"The wrapper was given a rate of dropout, but no layer of "
+                f"{type(self._model).__name__} drops out. Add a dropout layer of "
+                f"{get_framework(self.framework).token} to the module, or leave `dropout` out."
+            )
+
+    def _of_rate(self, traced: Dict[Any, T], make: Callable[[], T]) -> T:
+        """What was traced at the rate of now, for frameworks that read it when they trace. The
+        rates that were used last are kept."""
+        found = traced.pop(self._rate, None)
+        traced[self._rate] = made = make() if found is None else found
+        while len(traced) > KEPT_RATES:
+            traced.pop(next(iter(traced)), None)
+        return made
 
     # Arrays
 
@@ -429,7 +504,7 @@ class FrameworkShim(Shim):
 
     def _own_state(self) -> Dict[str, Any]:
         """What is copied and pickled besides the module."""
-        return {**self.__dict__, "_materialized": None, "_float_dtype": (None, None)}
+        return {**self.__dict__, **FRESH}
 
 
 def _check_takes_dims(builder: Builder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Tuple, Type, cast
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, cast
 
 from thinc.api import Model, get_array_module, get_width
 from thinc.types import ArgsKwargs, Padded, Ragged
@@ -12,7 +12,7 @@ from .allocator import pair_gpu_allocator
 from .framework import get_framework
 from .position import gives_the_output
 from .process import check_runs_here
-from .shim import FrameworkShim
+from .shim import FrameworkShim, check_rate
 from .tree import as_args_kwargs, leaves, like_inputs
 
 
@@ -25,6 +25,7 @@ def wrap(
     model_name: Optional[str] = None,
     nO: Optional[int] = None,
     nI: Optional[int] = None,
+    dropout: Optional[float] = None,
 ) -> Model[Any, Any]:
     """Make the Thinc model that holds a shim. The frameworks' public wrappers end in this.
 
@@ -32,19 +33,26 @@ def wrap(
     convert_outputs: (model, (X, outputs of the module), is_train) -> (Y, get_dOutputs), where
         get_dOutputs(dY) returns the arguments of the framework's own backward function.
     nO, nI: The dims, if they are known before `initialize`.
+    dropout: A rate of dropout for the module's layers that drop out. It is held in
+        attrs["dropout_rate"], where `set_dropout_rate` changes it. None leaves them their own.
 
     On a GPU, CuPy draws its memory from the framework's pool from here on, unless an allocator was
     chosen already: see `set_gpu_allocator`.
     """
     pair_gpu_allocator(shim.framework)
+    attrs: Dict[str, Any] = {
+        "convert_inputs": convert_inputs or convert_default_inputs,
+        "convert_outputs": convert_outputs or convert_default_outputs,
+    }
+    if dropout is not None:
+        check_rate(dropout)
+        shim.govern_dropout()
+        attrs["dropout_rate"] = dropout
     return model_class(
         model_name or shim.framework,
         forward,
         init=init,
-        attrs={
-            "convert_inputs": convert_inputs or convert_default_inputs,
-            "convert_outputs": convert_outputs or convert_default_outputs,
-        },
+        attrs=attrs,
         shims=[shim],
         dims={"nO": nO, "nI": nI},
     )
@@ -86,6 +94,8 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
     try:
         shim.materialize(inputs)
+        if is_train and shim.governs_dropout:
+            shim.set_dropout_rate(model.attrs["dropout_rate"])
         outputs, backprop_outputs = shim(inputs, is_train)
     except Exception as error:
         _check_integers(model, X, error)

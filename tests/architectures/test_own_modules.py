@@ -96,3 +96,24 @@ def test_a_hidden_module_may_have_its_own_width(fw, component):
     nlp = pipeline(component, HIDDEN[component](layer))
     nlp.initialize(lambda: list(examples(nlp)))
     assert layer.get_dim("nO") == 7
+
+
+def test_training_obeys_the_rate_of_an_own_module(fw):
+    layer = fw.Wrapper(
+        fw.with_dropout(fw.linear(*weights(nO=4, nI=WIDTH, nH=WIDTH)[2:]), 0.5), dropout=0.0
+    )
+    nlp = pipeline("tagger", OUTPUTS["tagger"](layer))
+    optimizer = nlp.initialize(lambda: list(examples(nlp)))
+    dropped = []
+
+    def record(model, X, is_train):
+        Y, backprop = forward(model, X, is_train)
+        if is_train:
+            dropped.append(float((Y == 0).mean()))
+        return Y, backprop
+
+    forward, layer._func = layer._func, record
+    for drop in (0.0, 0.999, 0.0):
+        nlp.update(list(examples(nlp)), sgd=optimizer, drop=drop)
+    assert dropped[0] == dropped[2] == 0
+    assert dropped[1] > 0.8

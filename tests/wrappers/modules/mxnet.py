@@ -131,6 +131,32 @@ def dropout(rate):
     return nn.Dropout(rate)
 
 
+def _in_sequence(container, *layers):
+    module = container()
+    module.add(*layers)
+    return module
+
+
+def with_dropout(module, rate):
+    return _in_sequence(nn.HybridSequential, module, nn.Dropout(rate))
+
+
+def dropouts(rate):
+    """Modules whose outputs are dropped, in each way in which they may be put together."""
+    inner = _in_sequence(nn.HybridSequential, nn.Dropout(rate))
+    return {
+        "alone": nn.Dropout(rate),
+        "sequential": _in_sequence(nn.HybridSequential, nn.Dense(4), nn.Dropout(rate)),
+        "nested": _in_sequence(nn.HybridSequential, nn.Dense(4), inner),
+        "block": _in_sequence(nn.Sequential, nn.Dense(4, in_units=4), nn.Dropout(rate)),
+        "block of hybrid ones": _in_sequence(
+            nn.Sequential,
+            nn.Dense(4, in_units=4),
+            _in_sequence(nn.HybridSequential, nn.Dropout(rate)),
+        ),
+    }
+
+
 class TwoInputs(HybridBlock):
     def __init__(self, W1, W2):
         super().__init__()

@@ -103,6 +103,46 @@ def dropout(rate):
     return torch.nn.Dropout(rate)
 
 
+def with_dropout(module, rate):
+    return torch.nn.Sequential(module, torch.nn.Dropout(rate))
+
+
+def dropouts(rate):
+    """Modules whose outputs are dropped, in each way in which they may be put together."""
+    linear = torch.nn.Linear(4, 4)
+    return {
+        "alone": torch.nn.Dropout(rate),
+        "sequential": torch.nn.Sequential(linear, torch.nn.Dropout(rate)),
+        "nested": torch.nn.Sequential(linear, torch.nn.Sequential(torch.nn.AlphaDropout(rate))),
+    }
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self, rnn):
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, X):
+        return self.rnn(X)[0]
+
+
+class Attention(torch.nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(4, 2, dropout=rate, batch_first=True)
+
+    def forward(self, X):
+        return self.attention(X, X, X)[0]
+
+
+def dropouts_within(rate):
+    """Modules for (batch, time, 4) that drop something out on the way to their output."""
+    return {
+        "recurrent": Recurrent(torch.nn.LSTM(4, 4, num_layers=2, dropout=rate)),
+        "attention": Attention(rate),
+    }
+
+
 class TwoInputs(torch.nn.Module):
     def __init__(self, W1, W2):
         super().__init__()

@@ -180,6 +180,47 @@ def dropout(rate):
     return keras.layers.Dropout(rate)
 
 
+def with_dropout(module, rate):
+    layers = [keras.Input((module.kernel.shape[0],)), module, keras.layers.Dropout(rate)]
+    return keras.Sequential(layers)
+
+
+def dropouts(rate):
+    """Modules whose outputs are dropped, in each way in which they may be put together."""
+    dense, X = keras.layers.Dense(4), keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(rate)])
+    return {
+        "alone": keras.layers.Dropout(rate),
+        "sequential": keras.Sequential([keras.Input((4,)), dense, keras.layers.Dropout(rate)]),
+        "nested": keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), inner]),
+        "functional": keras.Model(X, keras.layers.Dropout(rate)(keras.layers.Dense(4)(X))),
+        "made at the first call": keras.Sequential(
+            [keras.layers.Dense(4), keras.layers.Dropout(rate)]
+        ),
+    }
+
+
+@keras.saving.register_keras_serializable("tests")
+class Attention(keras.Model):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = keras.layers.MultiHeadAttention(2, 2, dropout=rate)
+
+    def call(self, X, training=False):
+        return self.attention(X, X, training=training)
+
+    def get_config(self):
+        return {"rate": self.attention.dropout}
+
+
+def dropouts_within(rate):
+    """Modules for (batch, time, 4) that drop something out on the way to their output."""
+    return {
+        "recurrent": keras.layers.LSTM(4, return_sequences=True, dropout=rate),
+        "attention": Attention(rate),
+    }
+
+
 class TwoInputs(tf.Module):
     def __init__(self, W1, W2):
         super().__init__()
