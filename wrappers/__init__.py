@@ -15,6 +15,7 @@ from .ops import use_framework_ops
 from .pytorch.arrays import tensor2xp as torch2xp
 from .pytorch.arrays import xp2tensor as xp2torch
 from .pytorch.wrapper import PyTorchRNNWrapper, PyTorchWrapper
+from .resize import resize_wrapper
 from .tensorflow.arrays import tensor2xp as tensorflow2xp
 from .tensorflow.arrays import xp2tensor as xp2tensorflow
 from .tensorflow.wrapper import TensorFlowRNNWrapper, TensorFlowWrapper, keras_subclass
@@ -38,6 +39,7 @@ __all__ = [
     "is_installed",
     "keras_subclass",
     "mxnet2xp",
+    "resize_wrapper",
     "set_gpu_allocator",
     "tensorflow2xp",
     "torch2xp",

@@ -180,6 +180,28 @@ class FrameworkShim(Shim):
             if self.is_materialized():
                 self._check_dropout()
 
+    @property
+    def has_builder(self) -> bool:
+        """Whether the module is built here, as opposed to one that was handed over."""
+        return self._builder is not None
+
+    def rebuilt(self, nO: int) -> FrameworkShim:
+        """A shim like this one, under an id of its own, with a module that the builder makes anew
+        for nO outputs, if there is one here. It has the values that it was made with."""
+        rebuilt = copy.copy(self)
+        rebuilt.cfg = copy.deepcopy(self.cfg)
+        rebuilt.dims = {**self.dims, "nO": nO}
+        rebuilt._model = rebuilt._input_spec = None
+        rebuilt._take_new_id()
+        if self.is_built:
+            rebuilt._model = rebuilt._new_module()
+            if self._input_spec is not None:
+                rebuilt._materialize_for(self._input_spec)
+        return rebuilt
+
+    def _materialize_for(self, spec: Any) -> None:
+        self.materialize(convert_recursive(is_xp_array, self.from_xp, zeros(spec)))
+
     def materialize(self, inputs: ArgsKwargs) -> None:
         """Let a module that creates its parameters on the first call do so."""
         if self._materialized is self._model:
@@ -399,8 +421,7 @@ class FrameworkShim(Shim):
                 self.build(header["dims"]["nO"], header["dims"]["nI"])
             if header["inputs"] is not None and not self._is_complete():
                 spare = self._spare()
-                inputs = convert_recursive(is_xp_array, self.from_xp, zeros(header["inputs"]))
-                self.materialize(inputs)
+                self._materialize_for(header["inputs"])
             self._from_tensors(tensors, header["dtypes"], header["complete"])
         except Exception:
             self._model, self.dims, self._input_spec = before
@@ -466,10 +487,13 @@ class FrameworkShim(Shim):
     def copy(self) -> FrameworkShim:
         """A copy with its own parameters, gradients and id, as `Model.copy` gives its layers."""
         copied = copy.deepcopy(self)
+        copied._take_new_id()
+        return copied
+
+    def _take_new_id(self) -> None:
         with Shim.global_id_lock:
             Shim.global_id += 1
-            copied.id = Shim.global_id
-        return copied
+            self.id = Shim.global_id
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> FrameworkShim:
         copied = copy.copy(self)

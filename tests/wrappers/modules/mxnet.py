@@ -237,6 +237,10 @@ def builder(nO, nI):
     return module
 
 
+def lazy_builder(nO, nI):
+    return _in_sequence(nn.HybridSequential, nn.Dense(5, activation="relu"), nn.Dense(nO))
+
+
 class Counting(HybridBlock):
     def hybrid_forward(self, F, X):
         CALLS.append(F.__name__)

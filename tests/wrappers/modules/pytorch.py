@@ -208,6 +208,10 @@ def builder(nO, nI):
     return torch.nn.Sequential(torch.nn.Linear(nI, 5), torch.nn.ReLU(), torch.nn.Linear(5, nO))
 
 
+def lazy_builder(nO, nI):
+    return torch.nn.Sequential(torch.nn.LazyLinear(5), torch.nn.ReLU(), torch.nn.LazyLinear(nO))
+
+
 class Counting(torch.nn.Module):
     def forward(self, X):
         CALLS.append(X.shape)
