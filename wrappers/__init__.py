@@ -7,6 +7,7 @@ when something of a framework is built.
 from . import allocator as _allocator
 from .allocator import current_gpu_allocator, set_gpu_allocator
 from .framework import FRAMEWORKS, Framework, get_framework, is_installed
+from .mask import with_mask
 from .mxnet import compat as _mxnet_compat
 from .mxnet.arrays import tensor2xp as mxnet2xp
 from .mxnet.arrays import xp2tensor as xp2mxnet
@@ -44,6 +45,7 @@ __all__ = [
     "tensorflow2xp",
     "torch2xp",
     "use_framework_ops",
+    "with_mask",
     "xp2mxnet",
     "xp2tensorflow",
     "xp2torch",

@@ -7,9 +7,13 @@ import importlib
 import pytest
 import spacy
 from spacy.ml import CharacterEmbed
+from spacy.ml.models import build_tagger_model, build_Tok2Vec_model
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import fix_random_seed
+from spacy_frameworks.wrappers import with_mask
 from thinc.api import (
+    Adam,
     Logistic,
     Softmax,
     chain,
@@ -20,7 +24,7 @@ from thinc.api import (
 )
 
 from ..frameworks import WRAPPED_IDS
-from ..wrappers.helpers import weights
+from ..wrappers.helpers import assert_close, weights
 
 WIDTH = 16
 WORDS = [("We", "cook", "rice"), ("They", "run"), ("Rice", "runs", "over", "there")]
@@ -117,3 +121,25 @@ def test_training_obeys_the_rate_of_an_own_module(fw):
         nlp.update(list(examples(nlp)), sgd=optimizer, drop=drop)
     assert dropped[0] == dropped[2] == 0
     assert dropped[1] > 0.8
+
+
+def test_a_padded_encoder_of_ones_own_is_trained_under_tok2vec(fw):
+    fix_random_seed(0)
+    module, args, kwargs = fw.attention(WIDTH)
+    encoder = with_mask(fw.Wrapper(module, nO=WIDTH, nI=WIDTH), *args, **kwargs)
+    tok2vec = build_Tok2Vec_model(embed(), encoder)
+    nlp = pipeline("tagger", build_tagger_model(tok2vec))
+    data = list(examples(nlp))
+    # A text without tokens too.
+    data.append(Example(Doc(nlp.vocab, []), Doc(nlp.vocab, [])))
+    optimizer = nlp.initialize(lambda: data, sgd=Adam(0.01))
+    losses = []
+    for _ in range(30):
+        losses.append(nlp.update(data, sgd=optimizer)["tagger"])
+    assert losses[-1] < 0.3 * losses[0]
+    # What shares the batch does not matter.
+    together = nlp.get_pipe("tagger").model.predict([eg.x for eg in data])
+    # spaCy's embedding refuses a batch without any token.
+    for eg, Y in zip(data[:-1], together):
+        (alone,) = nlp.get_pipe("tagger").model.predict([eg.x])
+        assert_close(alone, Y)

@@ -143,6 +143,42 @@ def dropouts_within(rate):
     }
 
 
+class MaskedMean(torch.nn.Module):
+    def __init__(self, nO, nI):
+        super().__init__()
+        self.layer = torch.nn.Linear(nI, nO)
+
+    def forward(self, X, is_token):
+        mask = is_token.float()[:, :, None]
+        mean = (X * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+        return self.layer(torch.tanh(X) + mean)
+
+
+def masked_mean(nO, nI):
+    """Takes (batch, time, nI) and a mask that is true for tokens, or 1."""
+    return MaskedMean(nO, nI)
+
+
+def attention(width):
+    """A module for (batch, time, width) and a mask, and the arguments of with_mask for it."""
+    layer = torch.nn.TransformerEncoderLayer(width, 2, 16, dropout=0.0, batch_first=True)
+    return torch.nn.TransformerEncoder(layer, 2), ("src_key_padding_mask",), {"padding": True}
+
+
+class MaskAlone(torch.nn.Module):
+    def forward(self, X, mask):
+        return mask
+
+
+def mask_alone():
+    return MaskAlone()
+
+
+def not_recurrent(width):
+    layer = torch.nn.TransformerEncoderLayer(width, 2, 16)
+    return torch.nn.TransformerEncoder(layer, 1)
+
+
 class TwoInputs(torch.nn.Module):
     def __init__(self, W1, W2):
         super().__init__()

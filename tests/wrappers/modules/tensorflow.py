@@ -221,6 +221,64 @@ def dropouts_within(rate):
     }
 
 
+@keras.saving.register_keras_serializable("tests")
+class MaskedMean(keras.Model):
+    def __init__(self, nO, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = keras.layers.Dense(nO)
+
+    def call(self, X, is_token):
+        mask = tf.cast(is_token, "float32")[:, :, None]
+        mean = tf.reduce_sum(X * mask, 1, keepdims=True) / tf.reduce_sum(mask, 1, keepdims=True)
+        return self.layer(tf.tanh(X) + mean)
+
+    def get_config(self):
+        return {"nO": self.layer.units}
+
+
+def masked_mean(nO, nI):
+    """Takes (batch, time, nI) and a mask that is true for tokens, or 1."""
+    return MaskedMean(nO)
+
+
+@keras.saving.register_keras_serializable("tests")
+class SelfAttention(keras.Model):
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.attend = keras.layers.MultiHeadAttention(2, width // 2)
+        self.norm = keras.layers.LayerNormalization()
+
+    def call(self, X, is_token):
+        return self.norm(X + self.attend(X, X, attention_mask=is_token[:, None, :]))
+
+    def get_config(self):
+        return {"width": self.width}
+
+
+def attention(width):
+    """A module for (batch, time, width) and a mask, and the arguments of with_mask for it."""
+    return SelfAttention(width), ("is_token",), {}
+
+
+class MaskAlone(tf.Module):
+    def __call__(self, X, mask):
+        return mask
+
+
+def mask_alone():
+    return MaskAlone()
+
+
+class Pair(keras.layers.Layer):
+    def call(self, X, mask=None):
+        return X, X
+
+
+def not_recurrent(width):
+    return Pair()
+
+
 class TwoInputs(tf.Module):
     def __init__(self, W1, W2):
         super().__init__()
