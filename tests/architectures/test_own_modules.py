@@ -11,7 +11,7 @@ from spacy.ml.models import build_tagger_model, build_Tok2Vec_model
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed
-from spacy_frameworks.wrappers import with_mask
+from spacy_frameworks.wrappers import resize_wrapper, with_mask
 from thinc.api import (
     Adam,
     Logistic,
@@ -143,3 +143,27 @@ def test_a_padded_encoder_of_ones_own_is_trained_under_tok2vec(fw):
     for eg, Y in zip(data[:-1], together):
         (alone,) = nlp.get_pipe("tagger").model.predict([eg.x])
         assert_close(alone, Y)
+
+
+def test_a_builder_under_a_textcat_is_grown_by_add_label(fw):
+    """As the docs show it."""
+
+    def resize_output(model, new_nO):
+        model.layers[-1] = resize_wrapper(model.layers[-1], new_nO)
+        model.set_dim("nO", new_nO, force=True)
+        return model
+
+    model = OUTPUTS["textcat"](fw.Wrapper(fw.builder))
+    model.attrs["resize_output"] = resize_output
+    nlp = pipeline("textcat", model)
+    data = list(examples(nlp))
+    optimizer = nlp.initialize(lambda: data)
+    nlp.update(data, sgd=optimizer)
+    textcat, docs = nlp.get_pipe("textcat"), [eg.x for eg in data]
+    before = textcat.model.predict(docs)
+    textcat.add_label("more")
+    after = textcat.model.predict(docs)
+    assert after.shape == (3, 5)
+    assert_close(after[:, :4], before)
+    assert (after[:, 4] == 0).all()
+    nlp.update(data, sgd=optimizer)
