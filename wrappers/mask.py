@@ -81,7 +81,7 @@ def _init(model: Model[Docs, Docs], X: Optional[Docs] = None, Y: Any = None) -> 
 def _inputs(model: Model, docs: Docs) -> ArgsKwargs:
     """The docs, none of which is empty, as the module takes them."""
     ops, keyword = model.ops, model.attrs["keyword"]
-    lengths = ops.asarray1i([len(doc) for doc in docs])
+    lengths: Any = ops.asarray1i([len(doc) for doc in docs])
     padded: Any = ops.pad(docs)
     is_token = ops.xp.arange(padded.shape[1]) < lengths[:, None]
     mask = (~is_token if model.attrs["padding"] else is_token).astype(model.attrs["dtype"])
