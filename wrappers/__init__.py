@@ -7,6 +7,7 @@ when something of a framework is built.
 from . import allocator as _allocator
 from .allocator import current_gpu_allocator, set_gpu_allocator
 from .framework import FRAMEWORKS, Framework, get_framework, is_installed
+from .mask import with_mask
 from .mxnet import compat as _mxnet_compat
 from .mxnet.arrays import tensor2xp as mxnet2xp
 from .mxnet.arrays import xp2tensor as xp2mxnet
@@ -15,6 +16,7 @@ from .ops import use_framework_ops
 from .pytorch.arrays import tensor2xp as torch2xp
 from .pytorch.arrays import xp2tensor as xp2torch
 from .pytorch.wrapper import PyTorchRNNWrapper, PyTorchWrapper
+from .resize import resize_wrapper
 from .tensorflow.arrays import tensor2xp as tensorflow2xp
 from .tensorflow.arrays import xp2tensor as xp2tensorflow
 from .tensorflow.wrapper import TensorFlowRNNWrapper, TensorFlowWrapper, keras_subclass
@@ -38,10 +40,12 @@ __all__ = [
     "is_installed",
     "keras_subclass",
     "mxnet2xp",
+    "resize_wrapper",
     "set_gpu_allocator",
     "tensorflow2xp",
     "torch2xp",
     "use_framework_ops",
+    "with_mask",
     "xp2mxnet",
     "xp2tensorflow",
     "xp2torch",

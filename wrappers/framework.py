@@ -18,6 +18,7 @@ class Framework(NamedTuple):
     module: The name that Python imports.
     custom: How the model of spaCy's usage page spells it, as in ``CustomTorchModel.v1``.
     requirements: What pip installs for the extra of this name.
+    model_roots: The first names of the modules in which the classes of its models are defined.
     """
 
     token: str
@@ -25,11 +26,19 @@ class Framework(NamedTuple):
     module: str
     custom: str
     requirements: tuple[str, ...]
+    model_roots: tuple[str, ...]
 
 
 FRAMEWORKS: tuple[Framework, ...] = (
-    Framework("PyTorch", "pytorch", "torch", "Torch", ("torch>=2.0",)),
-    Framework("TensorFlow", "tensorflow", "tensorflow", "TensorFlow", ("tensorflow>=2.16",)),
+    Framework("PyTorch", "pytorch", "torch", "Torch", ("torch>=2.0",), ("torch",)),
+    Framework(
+        "TensorFlow",
+        "tensorflow",
+        "tensorflow",
+        "TensorFlow",
+        ("tensorflow>=2.16",),
+        ("tensorflow", "keras"),
+    ),
     Framework(
         "MXNet",
         "mxnet",
@@ -41,11 +50,12 @@ FRAMEWORKS: tuple[Framework, ...] = (
             "mxnet==1.9.1; python_version < '3.13'",
             "setuptools; python_version >= '3.12' and python_version < '3.13'",
         ),
+        ("mxnet",),
     ),
 )
 
 # The fourth column of every table: the same architectures in pure Thinc, nothing to install.
-THINC = Framework("Thinc", "thinc", "thinc", "Thinc", ())
+THINC = Framework("Thinc", "thinc", "thinc", "Thinc", (), ("thinc",))
 
 # A line that pip's extras cannot express, where there is one.
 INSTALL_BY_HAND = {
@@ -74,6 +84,14 @@ def get_framework(name: str) -> Framework:
     close = difflib.get_close_matches(came, spelled, n=1)
     hint = f" Did you mean {spelled[close[0]]!r}?" if close else ""
     raise ValueError(f"Unknown framework {name!r}: expected one of {tokens}.{hint}")
+
+
+def framework_of(model: object) -> Framework | None:
+    """The framework in which the class of a model, or a class that it inherits from, is defined;
+    None if that is none of the list. Imports nothing: the classes of what exists are there."""
+    roots = [cls.__module__.partition(".")[0] for cls in type(model).__mro__]
+    found = [fw for root in roots for fw in FRAMEWORKS if root in fw.model_roots]
+    return found[0] if found else None
 
 
 def install_command(framework: Framework) -> str:

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar, cast
 
+import numpy
 from thinc.api import Optimizer, get_array_module
 from thinc.shims import Shim
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_xp_array
 
 from . import weights
-from .framework import get_framework
+from .framework import framework_of, get_framework
 from .tree import describe, zeros
 
 Builder = Callable[[int, int], Any]
+T = TypeVar("T")
+
+# Of how many rates of dropout the traces are kept: a rate and none, and some that a schedule takes.
+KEPT_RATES = 4
+
+# What is known of a module, and not of its copy.
+FRESH: Dict[str, Any] = {
+    "_materialized": None,
+    "_float_dtype": (None, None),
+    "_dropout": (None, []),
+    "_rate": None,
+}
+
+
+def check_rate(rate: float) -> None:
+    """Raise ValueError if this is no rate of dropout."""
+    if not 0 <= rate < 1:
+        raise ValueError(
+            f"Expected a rate of dropout of at least 0 and less than 1, got {rate}. It is the part "
+            "of the values that is dropped."
+        )
 
 
 class FrameworkShim(Shim):
@@ -31,6 +54,8 @@ class FrameworkShim(Shim):
     framework: str  # id of the framework, set by each subclass
     arrays: ModuleType  # the folder's conversions of arrays
     output_gradients: str  # what the framework calls the gradients handed to its backward pass
+    # Whether dropout in the module follows Thinc's rate, instead of the module's own.
+    governs_dropout = False
 
     def __init__(self, model: Any, config: Any = None, optimizer: Any = None, device: Any = None):
         """
@@ -49,6 +74,11 @@ class FrameworkShim(Shim):
         self._input_spec: Any = None
         # The module for which it is known that all parameters exist.
         self._materialized: Any = None
+        # A module, and the dtype that it wants floats in.
+        self._float_dtype: Tuple[Any, Optional[numpy.dtype]] = (None, None)
+        # A module, and where its rates of dropout are.
+        self._dropout: Tuple[Any, List[Tuple[Any, str]]] = (None, [])
+        self._rate: Optional[float] = None
         self._builder: Optional[Builder] = None
         if self.is_module(model):
             self._model = self.adopt(model)
@@ -83,6 +113,10 @@ class FrameworkShim(Shim):
     def depends_on_inputs(self) -> bool:
         """Whether a module made anew may lack parameters until it is called once, so that the
         shapes of its inputs have to be saved with it."""
+        raise NotImplementedError
+
+    def dropout_layers(self) -> List[Tuple[Any, str]]:
+        """The layers of the module that drop out, each with the attribute that holds its rate."""
         raise NotImplementedError
 
     def predict(self, inputs: ArgsKwargs) -> Any:
@@ -143,6 +177,30 @@ class FrameworkShim(Shim):
         self.dims = {"nO": nO, "nI": nI}
         if self._model is None:
             self._model = self._new_module()
+            if self.is_materialized():
+                self._check_dropout()
+
+    @property
+    def has_builder(self) -> bool:
+        """Whether the module is built here, as opposed to one that was handed over."""
+        return self._builder is not None
+
+    def rebuilt(self, nO: int) -> FrameworkShim:
+        """A shim like this one, under an id of its own, with a module that the builder makes anew
+        for nO outputs, if there is one here. It has the values that it was made with."""
+        rebuilt = copy.copy(self)
+        rebuilt.cfg = copy.deepcopy(self.cfg)
+        rebuilt.dims = {**self.dims, "nO": nO}
+        rebuilt._model = rebuilt._input_spec = None
+        rebuilt._take_new_id()
+        if self.is_built:
+            rebuilt._model = rebuilt._new_module()
+            if self._input_spec is not None:
+                rebuilt._materialize_for(self._input_spec)
+        return rebuilt
+
+    def _materialize_for(self, spec: Any) -> None:
+        self.materialize(convert_recursive(is_xp_array, self.from_xp, zeros(spec)))
 
     def materialize(self, inputs: ArgsKwargs) -> None:
         """Let a module that creates its parameters on the first call do so."""
@@ -154,6 +212,7 @@ class FrameworkShim(Shim):
                 self._create_parameters(inputs)
             self._input_spec = spec
         self._materialized = self._model
+        self._check_dropout()
 
     def _create_parameters(self, inputs: ArgsKwargs) -> None:
         self.predict(inputs)
@@ -165,6 +224,7 @@ class FrameworkShim(Shim):
             token = get_framework(self.framework).token
             raise ValueError(
                 f"The builder returned {type(module).__name__}, expected a model of {token}."
+                f"{self._wrapper_to_use(module)}"
             )
         return self.adopt(module)
 
@@ -178,7 +238,63 @@ class FrameworkShim(Shim):
             raise ValueError(
                 f"Expected a model of {token}, or a function (nO, nI) that returns one, got {what}."
             )
+        if self._wrapper_to_use(builder):
+            # Models can be called too, and would be taken for a function that builds one.
+            raise ValueError(
+                f"Expected a model of {get_framework(self.framework).token}, got "
+                f"{type(builder).__name__}.{self._wrapper_to_use(builder)}"
+            )
+        _check_takes_dims(builder)
         return builder
+
+    def _wrapper_to_use(self, model: Any) -> str:
+        """A hint, if this is a model of another framework."""
+        other = framework_of(model)
+        if other is None or other.id == self.framework:
+            return ""
+        return f" It is a model of {other.token}: wrap it with {other.token}Wrapper."
+
+    # Dropout
+
+    def govern_dropout(self) -> None:
+        """Let dropout in the module follow `set_dropout_rate` from here on.
+
+        Raises ValueError if no layer of the module drops out, as soon as that is known: layers
+        may be made when the module is first called.
+        """
+        self.governs_dropout = True
+        if self.is_built and self.is_materialized():
+            self._check_dropout()
+
+    def set_dropout_rate(self, rate: float) -> None:
+        """Set the rate for the training passes that follow. The module must have all its layers."""
+        check_rate(rate)
+        if self._dropout[0] is not self._model:
+            self._dropout = (self._model, self.dropout_layers())
+        for layer, attribute in self._dropout[1]:
+            if getattr(layer, attribute) != rate:
+                self._set_rate(layer, attribute, rate)
+        self._rate = rate
+
+    def _set_rate(self, layer: Any, attribute: str, rate: float) -> None:
+        setattr(layer, attribute, rate)
+
+    def _check_dropout(self) -> None:
+        if self.governs_dropout and not self.dropout_layers():
+            raise ValueError(
+                f"The wrapper was given a rate of dropout, but no layer of "
+                f"{type(self._model).__name__} drops out. Add a dropout layer of "
+                f"{get_framework(self.framework).token} to the module, or leave `dropout` out."
+            )
+
+    def _of_rate(self, traced: Dict[Any, T], make: Callable[[], T]) -> T:
+        """What was traced at the rate of now, for frameworks that read it when they trace. The
+        rates that were used last are kept."""
+        found = traced.pop(self._rate, None)
+        traced[self._rate] = made = make() if found is None else found
+        while len(traced) > KEPT_RATES:
+            traced.pop(next(iter(traced)), None)
+        return made
 
     # Arrays
 
@@ -193,6 +309,21 @@ class FrameworkShim(Shim):
     def is_tensor(self, obj: Any) -> bool:
         """Whether this is a tensor of the framework."""
         return bool(self.arrays.is_tensor(obj))
+
+    def float_dtype(self) -> Optional[numpy.dtype]:
+        """The dtype in which the module wants floats: that of its floating parameters, if they
+        have one, and float32 if there are none. None, if it takes what it is given: some
+        parameters have another dtype than others, or 16 bits."""
+        if self._float_dtype[0] is self._model is not None:
+            return self._float_dtype[1]
+        names = {self.dtype_name(handle) for handle in self.parameters().values()}
+        floats = {name for name in names if "float" in name} or {"float32"}
+        is_one = len(floats) == 1 and floats <= {"float32", "float64"}
+        dtype = numpy.dtype(floats.pop()) if is_one else None
+        if self._materialized is self._model:
+            # Before that, parameters may still be missing.
+            self._float_dtype = (self._model, dtype)
+        return dtype
 
     # Running
 
@@ -290,8 +421,7 @@ class FrameworkShim(Shim):
                 self.build(header["dims"]["nO"], header["dims"]["nI"])
             if header["inputs"] is not None and not self._is_complete():
                 spare = self._spare()
-                inputs = convert_recursive(is_xp_array, self.from_xp, zeros(header["inputs"]))
-                self.materialize(inputs)
+                self._materialize_for(header["inputs"])
             self._from_tensors(tensors, header["dtypes"], header["complete"])
         except Exception:
             self._model, self.dims, self._input_spec = before
@@ -357,10 +487,13 @@ class FrameworkShim(Shim):
     def copy(self) -> FrameworkShim:
         """A copy with its own parameters, gradients and id, as `Model.copy` gives its layers."""
         copied = copy.deepcopy(self)
+        copied._take_new_id()
+        return copied
+
+    def _take_new_id(self) -> None:
         with Shim.global_id_lock:
             Shim.global_id += 1
-            copied.id = Shim.global_id
-        return copied
+            self.id = Shim.global_id
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> FrameworkShim:
         copied = copy.copy(self)
@@ -395,7 +528,24 @@ class FrameworkShim(Shim):
 
     def _own_state(self) -> Dict[str, Any]:
         """What is copied and pickled besides the module."""
-        return {**self.__dict__, "_materialized": None}
+        return {**self.__dict__, **FRESH}
+
+
+def _check_takes_dims(builder: Builder) -> None:
+    try:
+        signature = inspect.signature(builder)
+    except (ValueError, TypeError):
+        # Some that are written in C do not tell.
+        return
+    try:
+        signature.bind(1, 1)
+    except TypeError as error:
+        name = getattr(builder, "__name__", type(builder).__name__)
+        raise ValueError(
+            f"Expected a function (nO, nI) that builds the module, but {name}{signature} cannot be "
+            f"called with two numbers: {error}. Let it take nO and nI, or hand over the module "
+            "itself."
+        ) from None
 
 
 def _no_backprop(gradients: Any) -> Any:

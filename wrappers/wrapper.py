@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Tuple, Type, cast
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, cast
 
 from thinc.api import Model, get_array_module, get_width
 from thinc.types import ArgsKwargs, Padded, Ragged
@@ -10,8 +10,9 @@ from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
 from .framework import get_framework
+from .position import gives_the_output
 from .process import check_runs_here
-from .shim import FrameworkShim
+from .shim import FrameworkShim, check_rate
 from .tree import as_args_kwargs, leaves, like_inputs
 
 
@@ -24,6 +25,7 @@ def wrap(
     model_name: Optional[str] = None,
     nO: Optional[int] = None,
     nI: Optional[int] = None,
+    dropout: Optional[float] = None,
 ) -> Model[Any, Any]:
     """Make the Thinc model that holds a shim. The frameworks' public wrappers end in this.
 
@@ -31,19 +33,26 @@ def wrap(
     convert_outputs: (model, (X, outputs of the module), is_train) -> (Y, get_dOutputs), where
         get_dOutputs(dY) returns the arguments of the framework's own backward function.
     nO, nI: The dims, if they are known before `initialize`.
+    dropout: A rate of dropout for the module's layers that drop out. It is held in
+        attrs["dropout_rate"], where `set_dropout_rate` changes it. None leaves them their own.
 
     On a GPU, CuPy draws its memory from the framework's pool from here on, unless an allocator was
     chosen already: see `set_gpu_allocator`.
     """
     pair_gpu_allocator(shim.framework)
+    attrs: Dict[str, Any] = {
+        "convert_inputs": convert_inputs or convert_default_inputs,
+        "convert_outputs": convert_outputs or convert_default_outputs,
+    }
+    if dropout is not None:
+        check_rate(dropout)
+        shim.govern_dropout()
+        attrs["dropout_rate"] = dropout
     return model_class(
         model_name or shim.framework,
         forward,
         init=init,
-        attrs={
-            "convert_inputs": convert_inputs or convert_default_inputs,
-            "convert_outputs": convert_outputs or convert_default_outputs,
-        },
+        attrs=attrs,
         shims=[shim],
         dims={"nO": nO, "nI": nI},
     )
@@ -83,8 +92,14 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
         return forward_no_rows(model, X)
     _check_nan(model, X)
     inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
-    shim.materialize(inputs)
-    outputs, backprop_outputs = shim(inputs, is_train)
+    try:
+        shim.materialize(inputs)
+        if is_train and shim.governs_dropout:
+            shim.set_dropout_rate(model.attrs["dropout_rate"])
+        outputs, backprop_outputs = shim(inputs, is_train)
+    except Exception as error:
+        _check_integers(model, X, error)
+        raise
     Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
@@ -111,7 +126,8 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Infer the dims as Thinc's layers do, and build the module if that is still to be done.
 
     A module that is there already is never changed, only asked for its output width.
-    Raises ValueError if the module's output is not as wide as nO says.
+    Raises ValueError if the module's output is not as wide as nO says, or, where it is that of the
+    outermost model and nO was unset, as the labels say.
     """
     shim = get_shim(model)
     if not shim.is_built:
@@ -119,6 +135,8 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     if X is not None:
         declared = model.maybe_get_dim("nO")
         width = _width(model.predict(X))
+        if declared is None and width is not None and Y is not None and gives_the_output(model):
+            _check_labels(model, width, Y)
         if declared is not None and width is not None and declared != width:
             raise ValueError(
                 f"The output of the {get_framework(shim.framework).token} module has width "
@@ -167,6 +185,24 @@ def _set_dim_if_unset(model: Model, dim: str, data: Any) -> None:
 # Checks
 
 
+def _check_labels(model: Model, width: int, Y: Any) -> None:
+    """Raise ValueError if an output of this width does not go with the truth."""
+    labels, is_certain = _width(Y), True
+    if labels is None and is_xp_array(Y) and Y.ndim == 1 and Y.size and Y.dtype.kind in "iu":
+        # The highest class number of a sample. There may be higher ones, but not in this width.
+        labels, is_certain = get_width(Y), False
+    if labels is None or width == labels or (width > labels and not is_certain):
+        return
+    token = get_framework(get_shim(model).framework).token
+    # Unset again, so that it is still unset if the model is initialized once more.
+    model.set_dim("nO", None, force=True)  # type: ignore[arg-type]
+    raise ValueError(
+        f"The module of '{model.name}' gives {width} columns, but the data has {labels} labels. "
+        f"Change its last layer to give {labels} columns, or give {token}Wrapper a function "
+        "(nO, nI) that builds the module, which is called with the number of labels."
+    )
+
+
 def _check_nan(model: Model, X: Any) -> None:
     for array in leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X):
         # The minimum is the cheapest number in which NaN survives.
@@ -181,6 +217,19 @@ def _check_nan(model: Model, X: Any) -> None:
                     "the layers before this one; in training, lower the learn rate or clip "
                     "gradients (optimizer.grad_clip)."
                 )
+
+
+def _check_integers(model: Model, X: Any, error: Exception) -> None:
+    """Raise ValueError if the module may have failed because it was given integers. Until then
+    nobody knows: it may have wanted them, to look up rows."""
+    arrays = leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X)
+    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "iu"})
+    if names:
+        raise ValueError(
+            f"The module of '{model.name}' failed on an input of dtype {' and '.join(names)}. "
+            'If it expects floats, hand it floats: X.astype("float32"). What it said: '
+            f"{error}"
+        ) from error
 
 
 def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
@@ -212,10 +261,7 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     """The forward pass for such a batch: no rows of width nO."""
     data = X.data if isinstance(X, (Padded, Ragged)) else X
     if model.has_dim("nO") is not True:
-        raise ValueError(
-            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
-            "is not known. Call initialize() with a sample first."
-        )
+        _ask_for_width(model, X)
     rows = data.shape[:-1] if is_xp_array(data) else (0,)
     Y = model.ops.alloc((*rows, model.get_dim("nO")))
 
@@ -227,6 +273,22 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
         return like_inputs(X, no_gradient)
 
     return _with_data(X, Y), backprop
+
+
+def _ask_for_width(model: Model, X: Any) -> None:
+    """Set nO by an output of the module for one row of zeros. ValueError if there can be none."""
+    failure = None
+    if is_xp_array(X) and X.ndim == 2 and X.shape[1] and X.dtype.kind == "f":
+        try:
+            # Sets the dims, as any first batch does.
+            model.predict(model.ops.xp.zeros((1, X.shape[1]), dtype=X.dtype))
+        except Exception as error:
+            failure = error
+    if model.has_dim("nO") is not True:
+        raise ValueError(
+            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
+            "is not known. Call initialize() with a sample first."
+        ) from failure
 
 
 def _is_integer(obj: Any) -> bool:
@@ -248,14 +310,31 @@ def _with_data(X: Any, data: Any) -> Any:
 def convert_default_inputs(
     model: Model, X: Any, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Any]]:
-    """Arrays to tensors, a dict to keywords, a list or tuple to several arguments."""
+    """Arrays to tensors, a dict to keywords, a list or tuple to several arguments. Floats are
+    cast to the dtype of the module's parameters, and their gradients back."""
     shim = get_shim(model)
+    dtype = shim.float_dtype()
+    # Of the arrays of floats, one after the other.
+    dtypes: List[Any] = []
 
     def from_xp(array: Any) -> Any:
-        return shim.from_xp(array, requires_grad=is_train and array.dtype.kind == "f")
+        is_float = array.dtype.kind == "f"
+        if is_float:
+            dtypes.append(array.dtype)
+            if dtype is not None and array.dtype != dtype:
+                array = array.astype(dtype)
+        return shim.from_xp(array, requires_grad=is_train and is_float)
 
     def get_dX(d_inputs: ArgsKwargs) -> Any:
-        return like_inputs(X, convert_recursive(shim.is_tensor, shim.to_xp, d_inputs))
+        remaining = iter(dtypes)
+
+        def to_xp(tensor: Any) -> Any:
+            gradient = shim.to_xp(tensor)
+            # Where 16 bits came, 32 go back, as they always do.
+            wanted = next(remaining, gradient.dtype)
+            return gradient if wanted.itemsize < 4 else gradient.astype(wanted, copy=False)
+
+        return like_inputs(X, convert_recursive(shim.is_tensor, to_xp, d_inputs))
 
     return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
 

@@ -116,10 +116,38 @@ def test_a_builder_cannot_be_called_before_its_dims_are_known(fw):
         fw.Wrapper(fw.builder).initialize()
 
 
-def test_no_rows_before_the_width_is_known_are_refused(fw):
+@pytest.mark.parametrize("is_train", [True, False])
+def test_no_rows_before_the_width_is_known_have_the_width_of_a_row_of_zeros(fw, is_train):
+    for module in (fw.sequential(*weights()), fw.lazy(3)):
+        model = fw.Wrapper(module)
+        Y, backprop = model(X[:0], is_train)
+        assert Y.shape == (0, 3)
+        assert dims(model) == (3, 4)
+        assert backprop(Y).shape == (0, 4)
+        assert model.predict(X).shape == (5, 3)
+
+
+def test_no_rows_tell_layers_behind_the_width(fw):
+    model = chain(fw.Wrapper(fw.sequential(*weights())), Softmax())
+    model.initialize(X[:0], normal(5, 8))
+    assert model.predict(X).shape == (5, 8)
+
+
+NO_ROWS = {
+    "no columns": X[:0, :0],
+    "integers": X[:0].astype("int64"),
+    "Ragged": Ragged(X[:0], numpy.zeros(0, dtype="int32")),
+    "another width": normal(0, 7),
+}
+
+
+@pytest.mark.parametrize("rows", NO_ROWS.values(), ids=NO_ROWS)
+def test_no_rows_of_which_no_width_can_be_known_are_refused(fw, rows):
     model = fw.Wrapper(fw.sequential(*weights()))
     with pytest.raises(ValueError, match=r"no rows and nO of .* is unset"):
-        model.predict(X[:0])
+        model.predict(rows)
+    assert dims(model) == (None, None)
+    assert model.predict(X).shape == (5, 3)
 
 
 def test_dims_are_saved_and_loaded(fw):

@@ -1,3 +1,5 @@
+import functools
+
 import numpy
 import pytest
 from numpy.testing import assert_array_equal
@@ -93,3 +95,59 @@ def test_errors_of_the_module_come_through_and_leave_the_model_usable(fw):
     assert_array_equal(model.predict(X), expected)
     Y, backprop = model.begin_update(X)
     assert backprop(Y).shape == X.shape
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_a_module_of_another_framework_is_refused_by_the_name_of_its_wrapper(one, other):
+    foreign, token = modules_of(other), get_framework(other).token
+    modules = [foreign.linear(normal(3, 4), normal(3)), foreign.counting(), foreign.lazy(3)]
+    for module in modules:
+        with pytest.raises(ValueError, match=f"a model of {token}: wrap it with {token}Wrapper"):
+            modules_of(one).Wrapper(module)
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_what_a_builder_of_another_framework_returns_is_named_with_its_wrapper(one, other):
+    model = modules_of(one).Wrapper(modules_of(other).builder, nO=3, nI=4)
+    with pytest.raises(ValueError, match=f"wrap it with {get_framework(other).token}Wrapper"):
+        model.initialize()
+
+
+class Builders:
+    """Functions that can be called with (nO, nI), and such that cannot."""
+
+    def method(self, nO, nI):
+        raise NotImplementedError
+
+    def of_one(self, nO):
+        raise NotImplementedError
+
+    def __call__(self, nO, nI, depth=1):
+        raise NotImplementedError
+
+
+CANNOT_BUILD = {
+    "lambda": lambda: None,
+    "one argument": Builders().of_one,
+    "three arguments": lambda nO, nI, depth: None,
+    "keywords": lambda *, nO, nI: None,
+}
+CAN_BUILD = {
+    "method": Builders().method,
+    "object": Builders(),
+    "partial": functools.partial(lambda depth, nO, nI: None, 2),
+    "any arguments": lambda *args: None,
+    # Tells no signature.
+    "builtin": max,
+}
+
+
+@pytest.mark.parametrize("given", CANNOT_BUILD.values(), ids=CANNOT_BUILD)
+def test_a_function_that_cannot_take_the_dims_builds_nothing(fw, given):
+    with pytest.raises(ValueError, match=r"a function \(nO, nI\) that builds the module.*itself"):
+        fw.Wrapper(given)
+
+
+@pytest.mark.parametrize("given", CAN_BUILD.values(), ids=CAN_BUILD)
+def test_whatever_can_take_the_dims_may_build(fw, given):
+    assert not fw.Wrapper(given).shims[0].is_built

@@ -121,5 +121,5 @@ def test_wrappers_take_the_same_arguments_where_thinc_does(other):
         theirs = set(arguments(definitions(other, "wrapper.py")[name]))
         shared = {"convert_inputs", "convert_outputs"}
         if name == "FrameworkWrapper":
-            shared |= {"model_class", "model_name", "device", "nO", "nI", "config"}
+            shared |= {"model_class", "model_name", "device", "nO", "nI", "config", "dropout"}
         assert shared <= mine & theirs

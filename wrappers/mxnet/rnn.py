@@ -6,6 +6,8 @@ from typing import Any
 
 import mxnet as mx
 
+from ..mask import check_sequence
+
 
 class PaddedRNN(mx.gluon.HybridBlock):
     """Runs a recurrent Gluon layer on data that has time first.
@@ -32,4 +34,7 @@ class PaddedRNN(mx.gluon.HybridBlock):
     def hybrid_forward(self, F: Any, X: Any, lengths: Any) -> Any:
         # Padding comes after the end of a sequence, so nothing of it flows into what is read.
         lengths = F.cast(lengths, "float32")
-        return F.SequenceMask(self.rnn(X), sequence_length=lengths, use_sequence_length=True)
+        Y = self.rnn(X)
+        is_tensor = isinstance(Y, (mx.nd.NDArray, mx.sym.Symbol))
+        check_sequence(self.rnn, Y, is_tensor, "one array of shape (time, batch, nO)")
+        return F.SequenceMask(Y, sequence_length=lengths, use_sequence_length=True)

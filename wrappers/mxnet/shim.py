@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import mxnet as mx
 import numpy
@@ -72,7 +72,8 @@ class MXNetShim(FrameworkShim):
                 parameter.grad_req = "add"
         # Traces are kept by the structure of the inputs, which a block may be called with
         # several of: Gluon keeps one, and refuses the others.
-        self._traces: Dict[str, Dict[str, Any]] = {}
+        # They are kept by the rate of dropout too, which Gluon reads when it traces.
+        self._traces: Dict[Optional[float], Dict[str, Dict[str, Any]]] = {}
         self._arguments = _argument_names(module)
         _hybridize(module)
         return module
@@ -83,6 +84,22 @@ class MXNetShim(FrameworkShim):
     def depends_on_inputs(self) -> bool:
         return self._builder is None
 
+    def dropout_layers(self) -> List[Tuple[Any, str]]:
+        found: List[Tuple[Any, str]] = []
+        for block in _walk(self._model):
+            if isinstance(block, (mx.gluon.nn.Dropout, mx.gluon.rnn.DropoutCell)):
+                found.append((block, "_rate"))
+            elif getattr(block, "_num_layers", 1) > 1 and hasattr(block, "_dropout"):
+                # A recurrent layer, which drops out between its layers.
+                found.append((block, "_dropout"))
+        return found
+
+    def _set_rate(self, layer: Any, attribute: str, rate: float) -> None:
+        super()._set_rate(layer, attribute, rate)
+        if not isinstance(self._model, mx.gluon.HybridBlock):
+            # The traces are those of the blocks inside, which keep one each.
+            _clear_traces(self._model)
+
     # Running
 
     def _run(self, inputs: ArgsKwargs) -> Any:
@@ -90,7 +107,8 @@ class MXNetShim(FrameworkShim):
         if not isinstance(self._model, mx.gluon.HybridBlock):
             return self._model(*args)
         structure = str(convert_recursive(is_tensor, lambda _: "tensor", list(args)))
-        trace = self._traces.get(structure)
+        traces = self._of_rate(self._traces, dict)
+        trace = traces.get(structure)
         if trace is None:
             self._model._clear_cached_op()
         else:
@@ -98,7 +116,7 @@ class MXNetShim(FrameworkShim):
         outputs = self._model(*args)
         if trace is None:
             kept = {name: self._model.__dict__.get(name) for name in _TRACE}
-            self._traces[structure] = kept
+            traces[structure] = kept
         return outputs
 
     def _positional(self, inputs: ArgsKwargs) -> List[Any]:
@@ -231,6 +249,13 @@ def _hybridize(block: mx.gluon.Block) -> None:
             _hybridize(child)
     elif not block._active:
         block.hybridize()
+
+
+def _walk(block: mx.gluon.Block) -> Iterator[mx.gluon.Block]:
+    """The blocks inside of a block, itself included."""
+    yield block
+    for child in block._children.values():
+        yield from _walk(child)
 
 
 def _clear_traces(block: mx.gluon.Block) -> None:

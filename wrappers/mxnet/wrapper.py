@@ -22,6 +22,7 @@ def MXNetWrapper(
     nO: Optional[int] = None,
     nI: Optional[int] = None,
     config: Optional[dict] = None,
+    dropout: Optional[float] = None,
 ) -> Model[Any, Any]:
     """Wrap a Gluon block as a Thinc model. The arguments are those of Thinc's `MXNetWrapper`, and
     work the same.
@@ -36,9 +37,13 @@ def MXNetWrapper(
     device (mxnet.Context): If None, it follows Thinc's ops.
     nO, nI (int): Output and input width, if they are to be fixed from the start.
     config (dict): JSON values saved with the weights; see `FrameworkShim`.
+    dropout (float): Rate of dropout of the module's layers that drop out, in place of their own,
+        at least 0 and less than 1. Thinc's `set_dropout_rate` and spaCy's `[training] dropout`
+        change it. If None, they keep their own, and nothing changes them.
     RETURNS (Model): From arrays, or lists, tuples, dicts and ArgsKwargs of them, to the like.
 
-    Raises ImportError if MXNet is not installed, ValueError if this is no Gluon block.
+    Raises ImportError if MXNet is not installed, ValueError if this is no Gluon block, or if
+    nothing in it drops out and `dropout` was given.
     """
     require("mxnet")
     from .shim import MXNetShim
@@ -52,6 +57,7 @@ def MXNetWrapper(
         model_name=model_name,
         nO=nO,
         nI=nI,
+        dropout=dropout,
     )
 
 

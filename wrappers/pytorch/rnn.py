@@ -7,6 +7,8 @@ from typing import cast
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ..mask import check_sequence
+
 
 class PaddedRNN(torch.nn.Module):
     """Runs a recurrent module so that padding has no influence.
@@ -26,7 +28,10 @@ class PaddedRNN(torch.nn.Module):
 
     def forward(self, X: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         if not isinstance(self.rnn, torch.nn.RNNBase):
-            return cast(torch.Tensor, self.rnn(X, None)[0])
+            result = self.rnn(X, None)
+            is_pair = isinstance(result, (tuple, list)) and torch.is_tensor(result[0])
+            check_sequence(self.rnn, result, is_pair, "(output, states)")
+            return cast(torch.Tensor, result[0])
         # Without packing, the backward direction would start in the padding.
         packed, _ = self.rnn(pack_padded_sequence(X, lengths.cpu()))
         return pad_packed_sequence(packed, total_length=X.shape[0])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from thinc.shims import PyTorchGradScaler
@@ -75,6 +75,18 @@ class PyTorchShim(FrameworkShim):
 
     def depends_on_inputs(self) -> bool:
         return not self.is_materialized()
+
+    def dropout_layers(self) -> List[Tuple[Any, str]]:
+        found: List[Tuple[Any, str]] = []
+        for module in self._model.modules():
+            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                found.append((module, "p"))
+            elif isinstance(module, torch.nn.MultiheadAttention):
+                found.append((module, "dropout"))
+            elif isinstance(module, torch.nn.RNNBase) and module.num_layers > 1:
+                # It drops out between its layers.
+                found.append((module, "dropout"))
+        return found
 
     def to_device(self, device_type: str, device_id: int) -> None:
         super().to_device(device_type, device_id)

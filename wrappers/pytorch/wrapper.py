@@ -26,6 +26,7 @@ def PyTorchWrapper(
     nO: Optional[int] = None,
     nI: Optional[int] = None,
     config: Optional[dict] = None,
+    dropout: Optional[float] = None,
 ) -> Model[Any, Any]:
     """Wrap a PyTorch module as a Thinc model. The arguments are those of Thinc's
     `PyTorchWrapper_v3`, and work the same.
@@ -45,9 +46,13 @@ def PyTorchWrapper(
     model_class (Type[Model]), model_name (str): Class and name of the Thinc model.
     nO, nI (int): Output and input width, if they are to be fixed from the start.
     config (dict): JSON values saved with the weights; see `FrameworkShim`.
+    dropout (float): Rate of dropout of the module's layers that drop out, in place of their own,
+        at least 0 and less than 1. Thinc's `set_dropout_rate` and spaCy's `[training] dropout`
+        change it. If None, they keep their own, and nothing changes them.
     RETURNS (Model): From arrays, or lists, tuples, dicts and ArgsKwargs of them, to the like.
 
-    Raises ImportError if PyTorch is not installed, ValueError if this is no PyTorch module.
+    Raises ImportError if PyTorch is not installed, ValueError if this is no PyTorch module, or if
+    nothing in it drops out and `dropout` was given.
     """
     require("pytorch")
     from .shim import PyTorchShim
@@ -69,6 +74,7 @@ def PyTorchWrapper(
         model_name=model_name,
         nO=nO,
         nI=nI,
+        dropout=dropout,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..mask import check_sequence
+
 
 class PaddedRNN(keras.Model):
     """Runs a recurrent Keras layer, which has batches first, on data that has time first.
@@ -27,6 +29,8 @@ class PaddedRNN(keras.Model):
     def call(self, X: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
         mask = tf.sequence_mask(lengths, tf.shape(X)[0])
         Y = self.rnn(tf.transpose(X, (1, 0, 2)), mask=mask, training=training)
+        is_tensor = tf.is_tensor(Y) and Y.shape.rank == 3
+        check_sequence(self.rnn, Y, is_tensor, "one tensor of shape (batch, time, nO)")
         return tf.transpose(Y, (1, 0, 2))
 
     def get_config(self) -> Any:

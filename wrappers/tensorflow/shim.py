@@ -92,9 +92,9 @@ class TensorFlowShim(FrameworkShim):
             return module(*args, **training, **kwargs)
 
         self._run = run
-        self._traced = {
-            is_train: TracedNetwork(partial(run, is_train)) for is_train in (True, False)
-        }
+        self._predicting = TracedNetwork(partial(run, False))
+        # By the rate of dropout, which Keras reads when it traces.
+        self._training: Dict[Optional[float], TracedNetwork] = {}
         return module
 
     def is_materialized(self) -> bool:
@@ -111,18 +111,36 @@ class TensorFlowShim(FrameworkShim):
         with tf.device(self.device):
             self._run(False, tuple(inputs.args), inputs.kwargs)
 
+    def dropout_layers(self) -> List[Tuple[Any, str]]:
+        return [
+            (layer, attribute)
+            for layer in _walk(self._model)
+            for names, attribute in _DROPOUT
+            if isinstance(layer, names) and hasattr(layer, attribute)
+        ]
+
+    def _set_rate(self, layer: Any, attribute: str, rate: float) -> None:
+        super()._set_rate(layer, attribute, rate)
+        if rate and getattr(layer, "seed_generator", None) is None:
+            # A layer that was made with rate 0 has none. Keras lets no layer that is built have
+            # another part, hence not setattr.
+            with tf.device(self.device):
+                seeds = keras.random.SeedGenerator(getattr(layer, "seed", None))
+            object.__setattr__(layer, "seed_generator", seeds)
+
     # Running
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with tf.device(self.device):
-            return self._traced[False](inputs)
+            return self._predicting(inputs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
         named = {name: v for name, v in self._variables().items() if v.trainable}
         d_inputs = [t for t in leaves(is_tensor, inputs) if t.dtype.is_floating]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
+        traced = self._of_rate(self._training, lambda: TracedNetwork(partial(self._run, True)))
         with tf.device(self.device):
-            outputs, get_gradients = self._traced[True].begin_update(inputs, sources)
+            outputs, get_gradients = traced.begin_update(inputs, sources)
 
         def backprop(gradients: Any) -> ArgsKwargs:
             # Converters for Thinc's wrapper return the gradients alone, in the outputs' nest.
@@ -207,7 +225,8 @@ class TensorFlowShim(FrameworkShim):
         return self._model
 
     def _own_state(self) -> Dict[str, Any]:
-        state = {k: v for k, v in super()._own_state().items() if k not in ("_run", "_traced")}
+        traced = ("_run", "_predicting", "_training")
+        state = {k: v for k, v in super()._own_state().items() if k not in traced}
         return {**state, "_gradients": {}, "_named": (None, {})}
 
     def _copy_of(self, module: Any) -> Any:
@@ -273,6 +292,17 @@ def _inputs_of_shape(shape: Any) -> Any:
         return {"list": [_inputs_of_shape(inner) for inner in shape]}
     else:
         return {"shape": [dim or 1 for dim in shape], "dtype": "float32"}
+
+
+# Keras's layers that drop out, as far as a version has them, and where their rate is.
+_DROPOUT = [
+    (tuple(getattr(keras.layers, name) for name in names if hasattr(keras.layers, name)), attribute)
+    for names, attribute in (
+        (("Dropout", "GaussianDropout", "AlphaDropout"), "rate"),
+        (("Attention", "GroupQueryAttention", "LSTMCell", "GRUCell", "SimpleRNNCell"), "dropout"),
+        (("MultiHeadAttention",), "_dropout"),
+    )
+]
 
 
 # Names. Keras counts its own up through the process (dense, dense_1), so we go by attributes.

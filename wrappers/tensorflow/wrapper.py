@@ -27,6 +27,7 @@ def TensorFlowWrapper(
     nO: Optional[int] = None,
     nI: Optional[int] = None,
     config: Optional[dict] = None,
+    dropout: Optional[float] = None,
 ) -> Model[Any, Any]:
     """Wrap a Keras model or a TensorFlow module as a Thinc model. The arguments are those of
     Thinc's `TensorFlowWrapper`, and work the same.
@@ -43,10 +44,13 @@ def TensorFlowWrapper(
     device (str): Such as "/CPU:0". If None, it follows Thinc's ops.
     nO, nI (int): Output and input width, if they are to be fixed from the start.
     config (dict): JSON values saved with the weights; see `FrameworkShim`.
+    dropout (float): Rate of dropout of the module's layers that drop out, in place of their own,
+        at least 0 and less than 1. Thinc's `set_dropout_rate` and spaCy's `[training] dropout`
+        change it. If None, they keep their own, and nothing changes them.
     RETURNS (Model): From arrays, or lists, tuples, dicts and ArgsKwargs of them, to the like.
 
-    Raises ImportError if TensorFlow is not installed, ValueError if this is no such model or
-    Keras runs on another backend.
+    Raises ImportError if TensorFlow is not installed, ValueError if this is no such model,
+    Keras runs on another backend, or nothing in it drops out and `dropout` was given.
     """
     require("tensorflow")
     from .shim import TensorFlowShim
@@ -62,6 +66,7 @@ def TensorFlowWrapper(
         model_name=model_name,
         nO=nO,
         nI=nI,
+        dropout=dropout,
     )
 
 

@@ -131,6 +131,86 @@ def dropout(rate):
     return nn.Dropout(rate)
 
 
+def _in_sequence(container, *layers):
+    module = container()
+    module.add(*layers)
+    return module
+
+
+def with_dropout(module, rate):
+    return _in_sequence(nn.HybridSequential, module, nn.Dropout(rate))
+
+
+def dropouts(rate):
+    """Modules whose outputs are dropped, in each way in which they may be put together."""
+    inner = _in_sequence(nn.HybridSequential, nn.Dropout(rate))
+    return {
+        "alone": nn.Dropout(rate),
+        "sequential": _in_sequence(nn.HybridSequential, nn.Dense(4), nn.Dropout(rate)),
+        "nested": _in_sequence(nn.HybridSequential, nn.Dense(4), inner),
+        "block": _in_sequence(nn.Sequential, nn.Dense(4, in_units=4), nn.Dropout(rate)),
+        "block of hybrid ones": _in_sequence(
+            nn.Sequential,
+            nn.Dense(4, in_units=4),
+            _in_sequence(nn.HybridSequential, nn.Dropout(rate)),
+        ),
+    }
+
+
+class MaskedMean(HybridBlock):
+    def __init__(self, nO, nI):
+        super().__init__()
+        self.layer = nn.Dense(nO, in_units=nI, flatten=False)
+
+    def hybrid_forward(self, F, X, is_token):
+        mask = F.expand_dims(F.cast(is_token, "float32"), 2)
+        total = F.sum(F.broadcast_mul(X, mask), axis=1, keepdims=True)
+        mean = F.broadcast_div(total, F.sum(mask, axis=1, keepdims=True))
+        return self.layer(F.broadcast_add(F.tanh(X), mean))
+
+
+def masked_mean(nO, nI):
+    """Takes (batch, time, nI) and a mask that is true for tokens, or 1."""
+    return MaskedMean(nO, nI)
+
+
+class SelfAttention(HybridBlock):
+    def __init__(self, width):
+        super().__init__()
+        with self.name_scope():
+            self.qkv = nn.Dense(3 * width, in_units=width, flatten=False)
+
+    def hybrid_forward(self, F, X, is_padding):
+        Q, K, V = F.split(self.qkv(X), 3, axis=2)
+        scores = F.broadcast_sub(
+            F.batch_dot(Q, K, transpose_b=True), F.expand_dims(is_padding, 1) * 1e9
+        )
+        return X + F.batch_dot(F.softmax(scores, axis=2), V)
+
+
+def attention(width):
+    """A module for (batch, time, width) and a mask, and the arguments of with_mask for it."""
+    return SelfAttention(width), (), {"padding": True, "dtype": "float32"}
+
+
+class MaskAlone(HybridBlock):
+    def hybrid_forward(self, F, X, mask):
+        return mask * 1.0
+
+
+def mask_alone():
+    return MaskAlone()
+
+
+class Pair(HybridBlock):
+    def hybrid_forward(self, F, X):
+        return X, X
+
+
+def not_recurrent(width):
+    return Pair()
+
+
 class TwoInputs(HybridBlock):
     def __init__(self, W1, W2):
         super().__init__()
@@ -209,6 +289,10 @@ def builder(nO, nI):
     module = nn.HybridSequential()
     module.add(nn.Dense(5, in_units=nI, activation="relu"), nn.Dense(nO, in_units=5))
     return module
+
+
+def lazy_builder(nO, nI):
+    return _in_sequence(nn.HybridSequential, nn.Dense(5, activation="relu"), nn.Dense(nO))
 
 
 class Counting(HybridBlock):

@@ -103,6 +103,82 @@ def dropout(rate):
     return torch.nn.Dropout(rate)
 
 
+def with_dropout(module, rate):
+    return torch.nn.Sequential(module, torch.nn.Dropout(rate))
+
+
+def dropouts(rate):
+    """Modules whose outputs are dropped, in each way in which they may be put together."""
+    linear = torch.nn.Linear(4, 4)
+    return {
+        "alone": torch.nn.Dropout(rate),
+        "sequential": torch.nn.Sequential(linear, torch.nn.Dropout(rate)),
+        "nested": torch.nn.Sequential(linear, torch.nn.Sequential(torch.nn.AlphaDropout(rate))),
+    }
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self, rnn):
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, X):
+        return self.rnn(X)[0]
+
+
+class Attention(torch.nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(4, 2, dropout=rate, batch_first=True)
+
+    def forward(self, X):
+        return self.attention(X, X, X)[0]
+
+
+def dropouts_within(rate):
+    """Modules for (batch, time, 4) that drop something out on the way to their output."""
+    return {
+        "recurrent": Recurrent(torch.nn.LSTM(4, 4, num_layers=2, dropout=rate)),
+        "attention": Attention(rate),
+    }
+
+
+class MaskedMean(torch.nn.Module):
+    def __init__(self, nO, nI):
+        super().__init__()
+        self.layer = torch.nn.Linear(nI, nO)
+
+    def forward(self, X, is_token):
+        mask = is_token.float()[:, :, None]
+        mean = (X * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+        return self.layer(torch.tanh(X) + mean)
+
+
+def masked_mean(nO, nI):
+    """Takes (batch, time, nI) and a mask that is true for tokens, or 1."""
+    return MaskedMean(nO, nI)
+
+
+def attention(width):
+    """A module for (batch, time, width) and a mask, and the arguments of with_mask for it."""
+    layer = torch.nn.TransformerEncoderLayer(width, 2, 16, dropout=0.0, batch_first=True)
+    return torch.nn.TransformerEncoder(layer, 2), ("src_key_padding_mask",), {"padding": True}
+
+
+class MaskAlone(torch.nn.Module):
+    def forward(self, X, mask):
+        return mask
+
+
+def mask_alone():
+    return MaskAlone()
+
+
+def not_recurrent(width):
+    layer = torch.nn.TransformerEncoderLayer(width, 2, 16)
+    return torch.nn.TransformerEncoder(layer, 1)
+
+
 class TwoInputs(torch.nn.Module):
     def __init__(self, W1, W2):
         super().__init__()
@@ -166,6 +242,10 @@ def lazy(nO):
 
 def builder(nO, nI):
     return torch.nn.Sequential(torch.nn.Linear(nI, 5), torch.nn.ReLU(), torch.nn.Linear(5, nO))
+
+
+def lazy_builder(nO, nI):
+    return torch.nn.Sequential(torch.nn.LazyLinear(5), torch.nn.ReLU(), torch.nn.LazyLinear(nO))
 
 
 class Counting(torch.nn.Module):

@@ -180,6 +180,105 @@ def dropout(rate):
     return keras.layers.Dropout(rate)
 
 
+def with_dropout(module, rate):
+    layers = [keras.Input((module.kernel.shape[0],)), module, keras.layers.Dropout(rate)]
+    return keras.Sequential(layers)
+
+
+def dropouts(rate):
+    """Modules whose outputs are dropped, in each way in which they may be put together."""
+    dense, X = keras.layers.Dense(4), keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(rate)])
+    return {
+        "alone": keras.layers.Dropout(rate),
+        "sequential": keras.Sequential([keras.Input((4,)), dense, keras.layers.Dropout(rate)]),
+        "nested": keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), inner]),
+        "functional": keras.Model(X, keras.layers.Dropout(rate)(keras.layers.Dense(4)(X))),
+        "made at the first call": keras.Sequential(
+            [keras.layers.Dense(4), keras.layers.Dropout(rate)]
+        ),
+    }
+
+
+@keras.saving.register_keras_serializable("tests")
+class Attention(keras.Model):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = keras.layers.MultiHeadAttention(2, 2, dropout=rate)
+
+    def call(self, X, training=False):
+        return self.attention(X, X, training=training)
+
+    def get_config(self):
+        return {"rate": self.attention.dropout}
+
+
+def dropouts_within(rate):
+    """Modules for (batch, time, 4) that drop something out on the way to their output."""
+    return {
+        "recurrent": keras.layers.LSTM(4, return_sequences=True, dropout=rate),
+        "attention": Attention(rate),
+    }
+
+
+@keras.saving.register_keras_serializable("tests")
+class MaskedMean(keras.Model):
+    def __init__(self, nO, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = keras.layers.Dense(nO)
+
+    def call(self, X, is_token):
+        mask = tf.cast(is_token, "float32")[:, :, None]
+        mean = tf.reduce_sum(X * mask, 1, keepdims=True) / tf.reduce_sum(mask, 1, keepdims=True)
+        return self.layer(tf.tanh(X) + mean)
+
+    def get_config(self):
+        return {"nO": self.layer.units}
+
+
+def masked_mean(nO, nI):
+    """Takes (batch, time, nI) and a mask that is true for tokens, or 1."""
+    return MaskedMean(nO)
+
+
+@keras.saving.register_keras_serializable("tests")
+class SelfAttention(keras.Model):
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.attend = keras.layers.MultiHeadAttention(2, width // 2)
+        self.norm = keras.layers.LayerNormalization()
+
+    def call(self, X, is_token):
+        return self.norm(X + self.attend(X, X, attention_mask=is_token[:, None, :]))
+
+    def get_config(self):
+        return {"width": self.width}
+
+
+def attention(width):
+    """A module for (batch, time, width) and a mask, and the arguments of with_mask for it."""
+    return SelfAttention(width), ("is_token",), {}
+
+
+class MaskAlone(tf.Module):
+    def __call__(self, X, mask):
+        return mask
+
+
+def mask_alone():
+    return MaskAlone()
+
+
+class Pair(keras.layers.Layer):
+    def call(self, X, mask=None):
+        return X, X
+
+
+def not_recurrent(width):
+    return Pair()
+
+
 class TwoInputs(tf.Module):
     def __init__(self, W1, W2):
         super().__init__()
@@ -250,6 +349,10 @@ def builder(nO, nI):
     return keras.Sequential(
         [keras.Input((nI,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(nO)]
     )
+
+
+def lazy_builder(nO, nI):
+    return keras.Sequential([keras.layers.Dense(5, activation="relu"), keras.layers.Dense(nO)])
 
 
 class Counting(tf.Module):
