@@ -9,6 +9,7 @@ from .encoders import (
     build_transformer_encoder,
     build_window_encoder,
 )
+from .layers import logistic_output, mean_per_doc, softmax_output
 from .networks import (
     BiLSTMEncoder,
     FeedForward,
@@ -20,7 +21,7 @@ from .networks import (
 )
 from .swap import swap_config, swap_framework
 from .tagger import build_tagger
-from .textcat import build_textcat
+from .textcat import build_textcat, resize_output
 
 __all__ = [
     "BiLSTMEncoder",
@@ -35,7 +36,11 @@ __all__ = [
     "build_transformer_encoder",
     "build_window_encoder",
     "get_parameters",
+    "logistic_output",
+    "mean_per_doc",
+    "resize_output",
     "set_parameters",
+    "softmax_output",
     "swap_config",
     "swap_framework",
 ]

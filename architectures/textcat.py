@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain
 from thinc.types import Floats2d
 
+from ..wrappers import resize_wrapper
 from .layers import embedding, logistic_output, mean_per_doc, softmax_output, with_labels
 from .networks import FeedForward, build_network, resize_network
 from .per_framework import per_framework
@@ -61,7 +62,13 @@ NEW_BIAS = 10.0
 
 
 def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[Doc], Floats2d]:
-    """Make room for new categories, in place; called by spaCy's `add_label`.
+    """Make room for new categories, in place. As attrs["resize_output"] of a model, it is called by
+    spaCy's `add_label`.
+
+    model: Its last two layers are the network, one of this package's or a wrapper that was given a
+        function to build its module, and `softmax_output` or `logistic_output`; which of these, is
+        in attrs["multi_label"].
+    new_nO: How many categories there will be.
 
     What was learned stays. The weights of a new category are zero. Its bias is zero where
     categories are not exclusive. Where they are, it is so low that the predictions stay as they
@@ -72,7 +79,8 @@ def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[
         # Not initialized yet: the data will tell.
         return model
     is_exclusive = not model.attrs["multi_label"]
-    resized = resize_network(network, new_nO, lambda b: b.min() - NEW_BIAS if is_exclusive else 0)
+    resize = resize_network if "network" in network.attrs else resize_wrapper
+    resized = resize(network, new_nO, lambda b: b.min() - NEW_BIAS if is_exclusive else 0)
     model.layers[-2] = resized
     for node, dims in ((model, ["nO"]), (output, ["nO", "nI"])):
         for dim in dims:

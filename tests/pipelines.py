@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.cfg"))
 FEW = {"corpora.train.limit": 40, "corpora.dev.limit": 20, "training.max_steps": 3}
 TEXTS = ["Anna kept the plan .", "We roasted two onions , and they quickly left .", "so"]
 
-# Saves what `predictions` gives of a pipeline, where the modules named behind it cannot be imported.
+# Saves what `predictions` gives of a pipeline, where the modules that follow cannot be imported.
 PREDICT = """
 import sys
 folder, output, *missing = sys.argv[1:]

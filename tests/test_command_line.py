@@ -80,7 +80,7 @@ def test_every_command_of_spacys(name, framework, data, tmp_path):
         command("apply", trained, texts, "two.spacy", "--n-process", 2)
         assert annotations(tmp_path / "two.spacy") == predicted
 
-    # It trains nothing, and so puts together what is trained; from its own config, spaCy's own textcat
+    # It trains nothing, and so puts together what is trained. From its own config, spaCy's textcat
     # cannot be assembled either (E867: no labels).
     sources = [f'\n[components.{x}]\nsource = "{trained}"\n' for x in TRIED[name]]
     pipeline = f'[nlp]\nlang = "en"\npipeline = {json.dumps(TRIED[name])}\n\n[components]\n'

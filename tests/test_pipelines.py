@@ -264,7 +264,7 @@ def test_sourced_frozen_disabled_renamed_grown_and_own_components_are_swapped(
     source, target, tmp_path, run_python
 ):
     train_config("shared_tok2vec", source, tmp_path / "first")
-    words = "Anna kept the plan two onions".split()
+    words = ["Anna", "kept", "the", "plan", "two", "onions"]
     vectors = [f"{word} {i} {-i} {i / 2}" for i, word in enumerate(words)]
     for name, text in {
         "own.py": OWN_CODE,

@@ -6,9 +6,11 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy
 import pytest
+import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from spacy.training import Example
 from spacy_frameworks.architectures import (
     build_bilstm_encoder,
     build_feed_forward,
@@ -101,6 +103,30 @@ def test_sizes_that_make_no_encoder_are_refused(framework, build, sizes, message
 
 
 # Batches
+
+
+@pytest.mark.parametrize("encoder", ["WindowEncoder", "BiLSTMEncoder", "TransformerEncoder"])
+@pytest.mark.parametrize("framework", ALL)
+def test_an_encoder_in_tok2vec_v1_names_the_version_to_use(framework, encoder):
+    """It joins the docs, between which an encoder could not tell then."""
+    nlp, encoder = spacy.blank("en"), f"spacy-frameworks.{encoder}.v1"
+    tok2vec = {
+        "@architectures": "spacy.Tok2Vec.v1",
+        "embed": {
+            "@architectures": "spacy.CharacterEmbed.v2",
+            "width": WIDTH,
+            "rows": 100,
+            "nM": 8,
+            "nC": 4,
+            "include_static_vectors": False,
+        },
+        "encode": {"@architectures": encoder, "framework": framework, "width": WIDTH},
+    }
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
+    nlp.add_pipe("tagger", config={"model": model})
+    example = Example.from_dict(nlp.make_doc("Anna kept it"), {"tags": ["N", "V", "P"]})
+    with pytest.raises(ValueError, match=r"a list with one array for each doc.*spacy\.Tok2Vec\.v2"):
+        nlp.initialize(lambda: [example])
 
 
 @for_each(ENCODERS)

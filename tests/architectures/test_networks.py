@@ -14,12 +14,13 @@ from spacy_frameworks.architectures import (
     FeedForward,
     TransformerEncoder,
     WindowEncoder,
+    build_bilstm_encoder,
     build_network,
     get_parameters,
     set_parameters,
 )
 from spacy_frameworks.architectures.networks import convert_network
-from thinc.api import Adam, Model, Ragged, fix_random_seed, set_dropout_rate
+from thinc.api import Adam, Linear, Model, Ragged, chain, fix_random_seed, set_dropout_rate
 
 from ..frameworks import ALL, WRAPPED
 from .reference import reference
@@ -292,3 +293,32 @@ def test_a_residual_network_is_as_wide_as_its_input(framework, network):
 def test_a_network_of_sequences_needs_both_widths(framework):
     with pytest.raises(ValueError, match=r"nO=None and nI=12"):
         build_network(framework, BiLSTMEncoder(), nI=12)
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_parameters_of_an_encoder_are_those_of_the_network_in_it(framework):
+    encoder = build_bilstm_encoder(framework, width=NO)
+    with pytest.raises(ValueError, match=r"'BiLSTMEncoder' has no parameters yet.*initialize"):
+        get_parameters(encoder)
+    encoder.initialize()
+    parameters = get_parameters(encoder)
+    assert parameters["lstm.0.W_forward"].shape == (2 * NO, NO)
+    set_parameters(encoder, {name: 0 * value for name, value in parameters.items()})
+    assert not any(value.any() for value in get_parameters(encoder).values())
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_parameters_of_a_network_without_widths_are_refused_with_what_to_do(framework):
+    model = build_network(framework, FeedForward(7))
+    with pytest.raises(ValueError, match=r"'FeedForward' has no parameters yet.*initialize"):
+        get_parameters(model)
+    with pytest.raises(ValueError, match=r"'FeedForward' has no parameters yet.*initialize"):
+        set_parameters(model, {})
+
+
+def test_parameters_of_none_or_of_two_networks_are_refused():
+    network = build_network("Thinc", FeedForward(7), nO=NO, nI=NO)
+    with pytest.raises(ValueError, match=r"'linear' has none"):
+        get_parameters(Linear(NO, NO))
+    with pytest.raises(ValueError, match=r"has 'FeedForward', 'FeedForward'"):
+        get_parameters(chain(network, network.copy()))
