@@ -145,7 +145,7 @@ def test_batches_without_docs_and_docs_without_tokens(framework, component):
         assert all(y.shape[-1] == n_labels for y in Y)
         backprop(Y)
     Y = model.predict([empty, full, empty])
-    assert_allclose(Y[1], alone[0], atol=1e-6)
+    assert_allclose(Y[1], alone[0], atol=1e-5)
     assert [len(doc) for doc in nlp.pipe([empty, full])] == [0, len(full)]
 
 

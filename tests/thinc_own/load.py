@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import math
 from types import ModuleType
 from typing import Any, Dict, Mapping
@@ -15,6 +14,8 @@ import thinc.layers.pytorchwrapper
 import thinc.tests.backends
 import thinc.tests.layers
 from spacy_frameworks import wrappers
+
+from ..load import collect, load
 
 OURS = {
     "PyTorchWrapper": wrappers.PyTorchWrapper,
@@ -50,7 +51,7 @@ def thinc_tests(framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
         installed = wrappers.is_installed(framework)
         flag = {"pytorch": "has_torch"}.get(framework, f"has_{framework}")
         patch.setattr(thinc.compat, flag, installed)
-        module = _load(f"thinc.tests.layers.test_{framework}_wrapper")
+        module = load(f"thinc.tests.layers.test_{framework}_wrapper")
     return _tests(module, framework, not_run)
 
 
@@ -58,7 +59,7 @@ def thinc_ops_tests(framework: str, not_run: Mapping[str, str]) -> Dict[str, Any
     """The same of Thinc's file for its ops, run on a framework's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(thinc.api, "NumpyOps", eager_ops(framework))
-        module = _load("thinc.tests.backends.test_ops")
+        module = load("thinc.tests.backends.test_ops")
     return _tests(module, framework, not_run)
 
 
@@ -72,23 +73,8 @@ def eager_ops(framework: str) -> type:
 
 
 def _tests(module: ModuleType, framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
-    names: Dict[str, Any] = {}
-    for name, value in vars(module).items():
-        if name.startswith("test_"):
-            if name in not_run:
-                value = pytest.mark.skip(reason=not_run[name])(value)
-            names[name] = getattr(pytest.mark, framework)(value)
-        elif type(value).__name__ == "FixtureFunctionDefinition":
-            names[name] = value
-    unknown = set(not_run) - set(names)
-    assert not unknown, f"Thinc has no tests {unknown}"
-    return names
-
-
-def _load(name: str) -> ModuleType:
-    # Thinc's tests are written for pytest's assertions; without rewriting they assert the same.
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    mark = getattr(pytest.mark, framework)
+    names = collect(module, not_run)
+    return {
+        name: mark(value) if name.startswith("test_") else value for name, value in names.items()
+    }

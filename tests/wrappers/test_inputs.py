@@ -179,7 +179,8 @@ def test_arrays_may_lie_in_memory_as_they_like(fw, memory):
         X, dY = MEMORY[memory](normal(6, 4)), normal(6, 3, seed=1)
     kept = [(array, array.copy(), array.flags.writeable) for array in (X, dY)]
     _, backprop = model.begin_update(X)
-    assert_array_equal(model.predict(X), model.predict(numpy.ascontiguousarray(X, "float32")))
+    # In another layout, a product adds up in another order.
+    assert_close(model.predict(X), model.predict(numpy.ascontiguousarray(X, "float32")))
     dX, gradients = two_layer_gradients(X, dY, *params)
     assert_close(backprop(dY), dX)
     names = fw.TWO_LAYER["sequential"][1]

@@ -91,11 +91,11 @@ def test_pytorch_mixed_precision_runs_in_bfloat16():
         model = fw.Wrapper(Recording(), mixed_precision=mixed)
         Y, backprop = model.begin_update(X)
         assert Y.dtype == model.predict(X).dtype == "float32"
-        assert_close(Y, X.astype("float64") @ normal(3, 4).T + normal(3), 2e-2 if mixed else 1e-6)
+        assert_close(Y, X.astype("float64") @ normal(3, 4).T + normal(3), 2e-2 if mixed else 1e-5)
         assert dtypes == [dtype] * 2
         dX = backprop(dY)
         assert dX.dtype == "float32"
-        assert_close(dX, dY.astype("float64") @ normal(3, 4), 2e-2 if mixed else 1e-6)
+        assert_close(dX, dY.astype("float64") @ normal(3, 4), 2e-2 if mixed else 1e-5)
 
 
 class Scaler:
@@ -131,7 +131,7 @@ def test_pytorch_grad_scaler_scales_there_and_back():
             dX = model.begin_update(X)[1](dY)
         taken.append([dX, *take_gradients(model).values()])
     for scaled, plain in zip(*taken):
-        assert_close(scaled, plain, 1e-6)
+        assert_close(scaled, plain)
 
 
 @pytest.mark.pytorch

@@ -92,7 +92,7 @@ def test_training_goes_on_after_averages_were_used(fw):
                 with model.use_params(optimizer.averages):
                     model.predict(normal(3, 4))
     for one, other in zip(*(values(model).values() for model in models)):
-        assert_close(one, other, 1e-6)
+        assert_close(one, other)
 
 
 def test_one_optimizer_keeps_all_layers_apart(fw):

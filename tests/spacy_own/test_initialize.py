@@ -1,0 +1,3 @@
+from .load import spacy_tests
+
+globals().update(spacy_tests("pipeline.test_initialize", not_run={}))
