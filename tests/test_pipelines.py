@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
+from subprocess import run
 
 import numpy
 import pytest
 import spacy
 from spacy_frameworks.architectures import swap_framework
+from spacy_frameworks.wrappers import FRAMEWORKS
 
-from .frameworks import PAIRS, TOKENS, marks
+from .frameworks import ALL, PAIRS, TOKENS, marks
 from .pipelines import (
     MODULES,
     NAMES,
     PREDICT,
     ROOT,
+    TEXTS,
     assert_same_predictions,
     predictions,
     spacy_command,
@@ -215,6 +219,7 @@ import subprocess, sys
 target, *modules = sys.argv[1:]
 import numpy, spacy, own
 from spacy_frameworks.architectures import swap_framework
+from spacy_frameworks.wrappers import FRAMEWORKS
 from tests.pipelines import assert_same_predictions, predictions
 
 nlp = spacy.load("second/model-last")
@@ -258,7 +263,12 @@ assert nlp.get_pipe("textcat").add_label("theatre")
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [pytest.param(a, b, marks=marks(a, b)) for a, b in zip(TOKENS, [*TOKENS[1:], TOKENS[0]])],
+    [
+        pytest.param("PyTorch", "MXNet", marks=marks("PyTorch", "MXNet")),
+        pytest.param("TensorFlow", "Thinc", marks=marks("TensorFlow")),
+        pytest.param("MXNet", "PyTorch", marks=[*marks("MXNet", "PyTorch"), pytest.mark.slow]),
+        pytest.param("Thinc", "TensorFlow", marks=[*marks("TensorFlow"), pytest.mark.slow]),
+    ],
 )
 def test_sourced_frozen_disabled_renamed_grown_and_own_components_are_swapped(
     source, target, tmp_path, run_python
@@ -280,6 +290,60 @@ def test_sourced_frozen_disabled_renamed_grown_and_own_components_are_swapped(
     spacy_command("train", "full.cfg", *code, *with_vectors, cwd=tmp_path)
     paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     run_python(CHANGE_AND_SWAP, target, *MODULES, cwd=tmp_path, env=paths)
+
+
+# Packages
+
+LOAD_PACKAGES = """
+import importlib, json, sys
+import numpy
+from pathlib import Path
+from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
+TEXTS = json.loads(sys.argv[1])
+for name in sys.argv[2:]:
+    nlp = importlib.import_module(f"en_{name}").load()
+    docs = list(nlp.pipe(TEXTS))
+    said = [[[t.tag_ for t in doc], max(doc.cats, key=doc.cats.get, default="")] for doc in docs]
+    Path(f"{name}.json").write_text(json.dumps(said))
+Path("installed.json").write_text(json.dumps([fw.id for fw in FRAMEWORKS if is_installed(fw.id)]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ALL)
+def test_packages_of_all_configs_install_in_a_fresh_environment(framework, tmp_path):
+    """pip finds what it needs by the requirements of the packages alone."""
+    expected, packages = {}, tmp_path / "packages"
+    packages.mkdir()
+    for name in NAMES:
+        trained = train_config(name, framework, tmp_path / name)
+        docs = list(spacy.load(trained).pipe(TEXTS))
+        expected[name] = [
+            [[t.tag_ for t in doc], max(doc.cats, key=doc.cats.get, default="")] for doc in docs
+        ]
+        options = ("--name", name, "--build", "wheel")
+        spacy_command("package", trained, packages, *options, cwd=tmp_path)
+    wheels = list(packages.glob("*/dist/*.whl"))
+    assert len(wheels) == len(NAMES)
+    # MXNet declares NumPy 1.
+    versions = ROOT / "constraints" / ("numpy1.txt" if framework == "MXNet" else "numpy2.txt")
+    env = {**os.environ, "PIP_CONSTRAINT": str(versions), "PYTHONPATH": ""}
+
+    def execute(*command):
+        arguments = list(map(str, command))
+        done = run(arguments, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    execute(sys.executable, "-m", "venv", "fresh")
+    python = tmp_path / "fresh" / "bin" / "python"
+    # This package itself is on no index yet.
+    execute(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", packages, ROOT)
+    execute(python, "-m", "pip", "install", "--find-links", packages, *wheels)
+    execute(python, "-c", LOAD_PACKAGES, json.dumps(TEXTS), *NAMES)
+    for name in NAMES:
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == expected[name]
+    installed = json.loads((tmp_path / "installed.json").read_text())
+    assert installed == [fw.id for fw in FRAMEWORKS if fw.token == framework]
 
 
 def requirements(folder: Path) -> list[str]:
