@@ -30,9 +30,10 @@ def swap_config(config: Union[Config, str, Path], framework: str) -> Config:
     Raises ValueError if there is no framework of this name.
     """
     target = get_framework(framework)
-    if not isinstance(config, Config):
-        config = load_config(config, interpolate=False)
-    swapped = config.copy()
+    if isinstance(config, Config):
+        swapped = config.copy()
+    else:
+        swapped = load_config(config, interpolate=False)
     swap_names(swapped, target)
     return swapped
 
