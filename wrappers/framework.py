@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -107,8 +108,13 @@ def require(name: str) -> ModuleType:
     that fails to import raises its own error.
     """
     framework = get_framework(name)
+    if framework.module in sys.modules:
+        importing = contextlib.nullcontext()
+    else:
+        importing = importlib.import_module(f"{__package__}.{framework.id}.process").importing()
     try:
-        return importlib.import_module(framework.module)
+        with importing:
+            return importlib.import_module(framework.module)
     except ModuleNotFoundError as error:
         if error.name != framework.module:
             raise

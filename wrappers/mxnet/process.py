@@ -1,6 +1,14 @@
-"""MXNet in a forked process."""
+"""MXNet in a process: its import, and after a fork."""
 
 from __future__ import annotations
+
+import contextlib
+from typing import ContextManager
+
+
+def importing() -> ContextManager[None]:
+    """For the time of the import of MXNet, which says nothing on stderr."""
+    return contextlib.nullcontext()
 
 
 def after_fork() -> bool:

@@ -1,6 +1,14 @@
-"""PyTorch in a forked process."""
+"""PyTorch in a process: its import, and after a fork."""
 
 from __future__ import annotations
+
+import contextlib
+from typing import ContextManager
+
+
+def importing() -> ContextManager[None]:
+    """For the time of the import of PyTorch, which says nothing on stderr."""
+    return contextlib.nullcontext()
 
 
 def after_fork() -> bool:

@@ -12,6 +12,7 @@ from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
 from ..arrays import native, to_dlpack
+from ..framework import require
 
 
 def is_tensor(obj: Any) -> bool:
@@ -35,6 +36,8 @@ def xp2tensor(
     as_variable: Return a `tf.Variable`.
     device: Where the tensor shall be, such as "/CPU:0". If None, where TensorFlow puts it.
     """
+    if "tensorflow" not in sys.modules:
+        require("tensorflow")
     import tensorflow as tf
 
     with tf.device(device):

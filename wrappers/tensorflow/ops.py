@@ -6,6 +6,7 @@ from typing import Any, Optional, Tuple
 
 from thinc.api import registry
 
+from ..framework import require
 from ..ops import FrameworkOps
 from ..process import started
 from .process import after_fork
@@ -20,8 +21,7 @@ class TensorFlowOps(FrameworkOps):
     _min_products = 1_000_000_000
 
     def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
-        import tensorflow as tf
-
+        tf = require("tensorflow")
         started("tensorflow", after_fork)
         (a, transpose_a), (b, transpose_b) = _row_by_row(x), _row_by_row(y)
         with tf.device("/CPU:0"):
