@@ -136,13 +136,15 @@ def test_the_framework_may_be_in_any_case(name, tmp_path):
     assert count_frameworks(nlp) == {"Thinc": 1}
 
 
+@pytest.mark.pytorch
 @pytest.mark.parametrize("name", NAMES)
 def test_fill_config_fills_in_all_arguments_and_keeps_the_variable(name, tmp_path):
     """What spaCy's usage page advises, on a config that says no more than it has to."""
     shipped = load_config(CONFIGS / f"{name}.cfg", interpolate=False)
     bare = shipped.copy()
     for section in architectures(bare["components"]):
-        required = {"@architectures", "framework", "tok2vec", "exclusive_classes"}
+        # Other sections refer to the width.
+        required = {"@architectures", "framework", "tok2vec", "exclusive_classes", "width"}
         kept = {key: value for key, value in section.items() if key in required and value}
         section.clear()
         section.update(kept)

@@ -9,16 +9,17 @@ from .conftest import ROOT
 
 
 @pytest.mark.parametrize("fw", [*FRAMEWORKS, framework.THINC], ids=lambda fw: fw.id)
-def test_frameworks_are_found_by_token_and_id(fw):
+def test_frameworks_are_found_by_token_and_id_in_any_case(fw):
     assert get_framework(fw.token) is get_framework(fw.id) is fw
+    assert get_framework(fw.token.capitalize()) is get_framework(fw.token.upper()) is fw
 
 
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("Pytorch", "PyTorch"),
+        ("Pytroch", "PyTorch"),
         ("torch", "PyTorch"),
-        ("Tensorflow", "TensorFlow"),
+        ("TF", "TensorFlow"),
         ("mxent", "MXNet"),
     ],
 )
