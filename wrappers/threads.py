@@ -100,9 +100,7 @@ def _numpys_pool() -> Optional[Any]:
     from threadpoolctl import ThreadpoolController
 
     found = [
-        library
-        for library in ThreadpoolController().lib_controllers
-        if library.user_api == "blas"
+        library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
     ]
     # NumPy's wheels bring their own; other libraries in the process may have brought others.
     package = Path(numpy.__file__).parent
