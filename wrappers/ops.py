@@ -15,9 +15,13 @@ from thinc.types import DeviceTypes, FloatsXd, Shape
 
 from .framework import THINC, get_framework, require
 from .process import runs_here
+from .threads import check_threads, numpy_threads
 
 # As in Thinc's layer.
 LAYER_NORM_EPS = 1e-8
+
+# For fewer multiplications than these, OpenBLAS takes one thread by itself.
+ONE_THREAD = 2**18
 
 
 class FrameworkOps(NumpyOps):
@@ -37,7 +41,18 @@ class FrameworkOps(NumpyOps):
     # The same for what is done to each element: the size of the array.
     _min_size: int = 0
 
-    def __init__(self, device_type: DeviceTypes = "cpu", device_id: int = -1, **kwargs: Any):
+    def __init__(
+        self,
+        device_type: DeviceTypes = "cpu",
+        device_id: int = -1,
+        *,
+        threads: int = 1,
+        **kwargs: Any,
+    ):
+        """
+        threads: How many threads a kernel runs on.
+        """
+        self.threads = check_threads(threads)
         super().__init__(device_type, device_id, **kwargs)
         _speed_up_thinc()
 
@@ -102,11 +117,20 @@ class FrameworkOps(NumpyOps):
             raise ValueError(f"Expected 'out' to have shape {(m, n)}, got {out.shape}.")
         if m * n * k >= self._min_products:
             return self._product(a, b, out)
-        elif out is None:
+        product = self._numpys_product(a, b)
+        if out is None:
+            return product
+        out[...] = product
+        return out
+
+    def _numpys_product(self, a: Any, b: Any) -> Any:
+        if a.size * b.shape[1] < ONE_THREAD:
             return numpy.dot(a, b)
-        else:
-            out[...] = numpy.dot(a, b)
-            return out
+        numpy_threads.limit(self.threads)
+        try:
+            return numpy.dot(a, b)
+        finally:
+            numpy_threads.release(self.threads)
 
     def get_dropout_mask(self, shape: Shape, drop: Optional[float]) -> FloatsXd:
         """The same mask as NumpyOps gives, without its float64 divisions."""
@@ -128,14 +152,16 @@ class use_framework_ops:  # noqa: N801
     a GPU, nothing is changed.
     """
 
-    def __init__(self, framework: str):
+    def __init__(self, framework: str, threads: int = 1):
         """
         framework: "PyTorch", "TensorFlow", "MXNet", or "Thinc" for Thinc's own ops.
+        threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
+            faster only where no other process wants the cores.
 
         Raises ValueError if the name is unknown, ImportError if the framework is not installed.
         """
         self._before = get_current_ops()
-        ops = get_framework_ops(framework)
+        ops = get_framework_ops(framework, threads)
         if isinstance(self._before, NumpyOps):
             set_current_ops(ops)
 
@@ -146,10 +172,11 @@ class use_framework_ops:  # noqa: N801
         set_current_ops(self._before)
 
 
-def get_framework_ops(framework: str) -> Ops:
+def get_framework_ops(framework: str, threads: int = 1) -> Ops:
     """A framework's CPU ops, or Thinc's own.
 
     framework: "PyTorch", "TensorFlow", "MXNet", or "Thinc".
+    threads: How many threads a kernel of the framework's or NumPy's runs on.
     Raises ValueError if the name is unknown, ImportError if the framework is not installed.
     """
     fw = get_framework(framework)
@@ -157,7 +184,7 @@ def get_framework_ops(framework: str) -> Ops:
         return get_ops("cpu")
     require(fw.id)
     module = importlib.import_module(f".{fw.id}.ops", __package__)
-    return cast(Ops, getattr(module, f"{fw.token}Ops")())
+    return cast(Ops, getattr(module, f"{fw.token}Ops")(threads=threads))
 
 
 def _speed_up_thinc() -> None:

@@ -56,6 +56,9 @@ class FrameworkShim(Shim):
     output_gradients: str  # what the framework calls the gradients handed to its backward pass
     # Whether dropout in the module follows Thinc's rate, instead of the module's own.
     governs_dropout = False
+    # How many threads a pass runs on, where the framework can change that from pass to pass, as
+    # PyTorch can. None leaves it as it is.
+    threads: Optional[int] = None
 
     def __init__(self, model: Any, config: Any = None, optimizer: Any = None, device: Any = None):
         """

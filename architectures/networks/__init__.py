@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import numpy
-from thinc.api import Model
+from thinc.api import Model, get_current_ops
 from thinc.util import partial
 
 from ... import wrappers
@@ -79,6 +79,8 @@ def build_network(
             nO=nO,
             nI=nI,
         )
+        # Small products on one thread, or on as many as the user has chosen for such.
+        get_shim(model).threads = getattr(get_current_ops(), "threads", 1)
         model.attrs["dropout_rate"] = dropout
         if is_sequential:
             # Set here because Thinc's TensorFlow wrapper hands its converter the output alone.

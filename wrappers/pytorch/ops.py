@@ -9,6 +9,7 @@ from thinc.types import DeviceTypes, Floats1d, Floats2d, FloatsXd, Ints2d
 
 from ..ops import LAYER_NORM_EPS, FrameworkOps
 from ..process import started
+from ..threads import on_threads
 from .process import after_fork
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ class PyTorchOps(FrameworkOps):
         import torch
 
         a, b = _tensor(x), _tensor(y)
-        if out is None:
-            return torch.mm(a, b).numpy()
-        if min(out.strides) < 0:
-            out[...] = torch.mm(a, b).numpy()
-        else:
-            torch.mm(a, b, out=torch.from_numpy(out))
-        return out
+        with self._on_threads():
+            if out is None:
+                return torch.mm(a, b).numpy()
+            if min(out.strides) < 0:
+                out[...] = torch.mm(a, b).numpy()
+            else:
+                torch.mm(a, b, out=torch.from_numpy(out))
+            return out
+
+    def _on_threads(self) -> on_threads:
+        import torch
+
+        return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
 
     def adam(
         self,
@@ -71,22 +78,22 @@ class PyTorchOps(FrameworkOps):
                 weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
             )
         W, dW, m1, m2 = (torch.from_numpy(array) for array in arrays)
-        torch._fused_adam_(
-            [W],
-            [dW],
-            [m1],
-            [m2],
-            [],
-            [torch.tensor(_LAST_STEP)],
-            lr=learn_rate,
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=0.0,
-            eps=eps,
-            amsgrad=False,
-            maximize=False,
-        )
-        # By one thread: where cores are shared, waiting for a second one takes longer.
+        with self._on_threads():
+            torch._fused_adam_(
+                [W],
+                [dW],
+                [m1],
+                [m2],
+                [],
+                [torch.tensor(_LAST_STEP)],
+                lr=learn_rate,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=0.0,
+                eps=eps,
+                amsgrad=False,
+                maximize=False,
+            )
         gradient.fill(0)
         return weights, gradient, mom1, mom2
 
@@ -98,12 +105,14 @@ class PyTorchOps(FrameworkOps):
 
         x, weight, bias = _tensor(X), _tensor(G), _tensor(b)
         shape = [X.shape[1]]
-        Y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, LAYER_NORM_EPS)
+        with self._on_threads():
+            Y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, LAYER_NORM_EPS)
 
         def get_gradients(dY: Any) -> Tuple:
             backward = torch.ops.aten.native_layer_norm_backward
             asked_for = [True, True, True]
-            gradients = backward(_tensor(dY), x, shape, mean, rstd, weight, bias, asked_for)
+            with self._on_threads():
+                gradients = backward(_tensor(dY), x, shape, mean, rstd, weight, bias, asked_for)
             return tuple(gradient.numpy() for gradient in gradients)
 
         return Y.numpy(), get_gradients
@@ -118,7 +127,8 @@ class PyTorchOps(FrameworkOps):
             import torch
 
             decay = min((1.0 + t) / (10.0 + t), max_decay)
-            torch.from_numpy(ema).lerp_(torch.from_numpy(weights), 1 - decay)
+            with self._on_threads():
+                torch.from_numpy(ema).lerp_(torch.from_numpy(weights), 1 - decay)
 
     def gather_add(self, table: Floats2d, indices: Ints2d) -> Floats2d:
         """For each row of indices, the sum of the rows of the table that they name."""
@@ -128,7 +138,8 @@ class PyTorchOps(FrameworkOps):
 
         rows = torch.from_numpy(indices.astype("int64"))
         try:
-            return torch.nn.functional.embedding_bag(rows, _tensor(table), mode="sum").numpy()
+            with self._on_threads():
+                return torch.nn.functional.embedding_bag(rows, _tensor(table), mode="sum").numpy()
         except RuntimeError:
             # A row that is not there, for which NumpyOps has the error that Thinc's users know.
             return super().gather_add(table, indices)

@@ -13,6 +13,7 @@ from thinc.util import convert_recursive, get_torch_default_device
 
 from ..process import started
 from ..shim import FrameworkShim
+from ..threads import on_threads
 from ..tree import leaves
 from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
@@ -97,11 +98,14 @@ class PyTorchShim(FrameworkShim):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, enabled=self._mixed_precision)
 
+    def _on_threads(self) -> on_threads:
+        return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         # Not switched back afterwards: other threads may be predicting with the same module.
         if self._model.training:
             self._model.eval()
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self._autocast(), self._on_threads():
             return self._model(*inputs.args, **inputs.kwargs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
@@ -109,7 +113,7 @@ class PyTorchShim(FrameworkShim):
         if not self._model.training:
             self._model.train()
         # Autocast must not be on in the backward pass.
-        with torch.enable_grad(), self._autocast():
+        with torch.enable_grad(), self._autocast(), self._on_threads():
             outputs = self._model(*inputs.args, **inputs.kwargs)
         d_inputs = [tensor for tensor in leaves(is_tensor, inputs) if tensor.requires_grad]
 
@@ -126,7 +130,8 @@ class PyTorchShim(FrameworkShim):
                 # Thinc's layers compute no loss in which scaling could happen, so the gradients
                 # that arrive are scaled, and what comes out below is scaled back.
                 scaled = self._grad_scaler.scale([grad for _, grad in pairs])
-                torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
+                with self._on_threads():
+                    torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
                 self._unscale(d_inputs)
                 for parameter, gradient in before:
                     added = 0 if parameter.grad is None else parameter.grad

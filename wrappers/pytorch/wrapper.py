@@ -8,6 +8,7 @@ from thinc.api import Model
 from thinc.types import Padded
 
 from ..framework import require
+from ..threads import check_threads
 from ..wrapper import wrap, wrap_rnn
 
 
@@ -27,6 +28,7 @@ def PyTorchWrapper(
     nI: Optional[int] = None,
     config: Optional[dict] = None,
     dropout: Optional[float] = None,
+    threads: Optional[int] = None,
 ) -> Model[Any, Any]:
     """Wrap a PyTorch module as a Thinc model. The arguments are those of Thinc's
     `PyTorchWrapper_v3`, and work the same.
@@ -49,6 +51,8 @@ def PyTorchWrapper(
     dropout (float): Rate of dropout of the module's layers that drop out, in place of their own,
         at least 0 and less than 1. Thinc's `set_dropout_rate` and spaCy's `[training] dropout`
         change it. If None, they keep their own, and nothing changes them.
+    threads (int): How many threads of the CPU the module's passes run on; what runs outside of
+        them keeps the count that it has. If None, they have that count too.
     RETURNS (Model): From arrays, or lists, tuples, dicts and ArgsKwargs of them, to the like.
 
     Raises ImportError if PyTorch is not installed, ValueError if this is no PyTorch module, or if
@@ -66,6 +70,7 @@ def PyTorchWrapper(
         serialize_model=serialize_model,
         deserialize_model=deserialize_model,
     )
+    shim.threads = None if threads is None else check_threads(threads)
     return wrap(
         shim,
         convert_inputs=convert_inputs,

@@ -1,0 +1,106 @@
+"""Small kernels run on one thread, and nothing else is changed by that."""
+
+from __future__ import annotations
+
+import pytest
+from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
+
+from ..frameworks import WRAPPED
+
+TWO = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+
+# Records how many threads NumPy's and PyTorch's products have while they run.
+RECORD = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy
+from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
+from spacy_frameworks.wrappers.ops import get_framework_ops
+from spacy_frameworks.wrappers.threads import _numpys_pool
+
+assert _numpys_pool().get_num_threads() == 2
+counts, dot = [], numpy.dot
+def recorded(*args):
+    counts.append(_numpys_pool().get_num_threads())
+    return dot(*args)
+numpy.dot = recorded
+framework = sys.argv[1]
+ops = get_framework_ops(framework)
+more = get_framework_ops(framework, threads=2)
+if framework == "PyTorch":
+    import torch
+    assert torch.get_num_threads() == 2
+    mm = torch.mm
+    def recorded_mm(*args, **kwargs):
+        counts.append(torch.get_num_threads())
+        return mm(*args, **kwargs)
+    torch.mm = recorded_mm
+X = numpy.ones((600, 600), dtype="float32")
+
+def outside():
+    threads = [_numpys_pool().get_num_threads()]
+    return threads + ([torch.get_num_threads()] if framework == "PyTorch" else [])
+before = outside()
+"""
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_products_run_on_one_thread_or_on_as_many_as_were_asked_for(framework, run_python):
+    code = RECORD + "for each in (ops, more, ops): each.gemm(X, X)\nassert outside() == before\n"
+    printed = run_python(code + "print(counts)", framework, env=TWO)
+    assert printed.strip() == "[1, 2, 1]"
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_the_count_from_before_comes_back_after_errors_and_many_threads(framework, run_python):
+    code = """
+numpy.dot = lambda *args: 1 / 0
+small = numpy.ones((100, 90), dtype="float32")
+try:
+    ops.gemm(small, small, trans2=True)
+except ZeroDivisionError:
+    pass
+numpy.dot = recorded
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda _: ops.gemm(X, X), range(40)))
+assert outside() == before, (outside(), before)
+assert set(counts) == {1}, counts
+"""
+    run_python(RECORD + code, framework, env=TWO)
+
+
+@pytest.mark.pytorch
+def test_a_wrapped_module_runs_on_the_threads_that_it_was_given(run_python):
+    code = """
+class Recorded(torch.autograd.Function):
+    @staticmethod
+    def forward(context, X):
+        counts.append(torch.get_num_threads())
+        return X * 2
+    @staticmethod
+    def backward(context, dY):
+        counts.append(torch.get_num_threads())
+        return dY * 2
+class Module(torch.nn.Module):
+    def forward(self, X):
+        return Recorded.apply(X)
+for threads in (1, None):
+    model = PyTorchWrapper(Module(), threads=threads)
+    model.predict(X)
+    Y, backprop = model.begin_update(X)
+    backprop(Y)
+assert outside() == before
+print(counts)
+"""
+    assert run_python(RECORD + code, "PyTorch", env=TWO).strip() == "[1, 1, 1, 2, 2, 2]"
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+@pytest.mark.pytorch
+def test_what_is_no_number_of_threads_is_refused(threads):
+    import torch
+
+    with pytest.raises(ValueError, match=r"a number of threads of at least 1, got"):
+        PyTorchWrapper(torch.nn.Linear(2, 3), threads=threads)
+    with pytest.raises(ValueError, match=r"a number of threads of at least 1, got"):
+        use_framework_ops("PyTorch", threads=threads)
