@@ -50,9 +50,9 @@ def use_framework(
         times slower where something does.
     RETURNS (Callable): The callback, which returns the class that it is given.
 
-    Raises ValueError if the framework's name is unknown, or the allocator's, or if there are no
-    threads. With a GPU, the
-    callback raises what `set_gpu_allocator` does if an allocator is named.
+    Raises ValueError if the framework's name is unknown, or the allocator's, or if `threads` is no
+    number of threads. With a GPU, the callback raises what `set_gpu_allocator` does if an
+    allocator is named.
     """
     if framework is not None and framework.startswith("${"):
         raise ValueError(

@@ -170,10 +170,7 @@ def _variables(config: Config) -> Iterator[Tuple[_Use, List[str]]]:
     """Every place with variables in it, and their names."""
     for section in _sections(config):
         for key, value in section.items():
-            # A list or an inline section may have some inside of it.
-            text = (
-                value if isinstance(value, str) else str(value) if isinstance(value, list) else ""
-            )
-            found = _VARIABLE.findall(text)
+            # Sections inside of this one have their own turn; a list may have some in its items.
+            found = _VARIABLE.findall(str(value)) if isinstance(value, (str, list)) else []
             if found:
                 yield _Use(section, key), found

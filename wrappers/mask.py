@@ -93,7 +93,7 @@ def _inputs(model: Model, docs: Docs) -> ArgsKwargs:
 def _collect(
     model: Model, padded: Any, docs: List[int], lengths: List[int], width: int, total: int
 ) -> Docs:
-    """The rows of each doc, of which so many are empty and not in what is padded."""
+    """The rows of each of `total` docs. Those in `docs` are in what is padded, the others empty."""
     found = [model.ops.alloc2f(0, width) for _ in range(total)]
     for row, (doc, length) in enumerate(zip(docs, lengths)):
         found[doc] = padded[row, :length]
