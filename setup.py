@@ -55,6 +55,7 @@ def layers():
 
 def ops():
     """Named as their classes: Thinc's registry has one name of each."""
+    yield "FasterNumpyOps = spacy_frameworks.wrappers.ops:FasterNumpyOps"
     for fw in FRAMEWORKS:
         yield f"{fw.token}Ops = spacy_frameworks.wrappers.{fw.id}.ops:{fw.token}Ops"
 

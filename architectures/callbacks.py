@@ -17,7 +17,8 @@ from ..wrappers import (
     use_framework_ops,
 )
 from ..wrappers.allocator import check_name, pair_gpu_allocator
-from ..wrappers.framework import THINC, install_command
+from ..wrappers.framework import NUMPY, THINC, install_command
+from ..wrappers.ops import check_precision
 from ..wrappers.threads import check_threads
 
 
@@ -26,6 +27,8 @@ def use_framework(
     ops: bool = True,
     gpu_allocator: Union[bool, str] = True,
     threads: int = 1,
+    kernel: Optional[str] = None,
+    precision: str = "float32",
 ) -> Callable[[Type[Language]], Type[Language]]:
     """Run whole pipelines on a framework's kernels, Thinc's and spaCy's own layers included, and
     on a GPU have them share the framework's memory.
@@ -33,12 +36,13 @@ def use_framework(
         [nlp.before_creation]
         @callbacks = "spacy-frameworks.use_framework.v1"
 
-    Results stay the same to rounding. It is for speed only: with "Thinc", on a GPU, or where the
-    framework is not installed (which is a warning), the pipeline runs on Thinc's own kernels.
+    Results stay the same to rounding. It is for speed only: with "Thinc", or on a GPU, the pipeline
+    runs on Thinc's own kernels, and where the framework is not installed (which is a warning), on
+    NumPy's.
 
-    framework (str): "PyTorch", "TensorFlow", "MXNet" or "Thinc". If None, the first of them that
-        is installed, which is the fastest; the pipeline's networks may be of another. No variable
-        of the config: spaCy fills in none in this section.
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "NumPy", whose kernels need no framework, or
+        "Thinc". If None, the first of them that is installed, which is the fastest; the pipeline's
+        networks may be of another. No variable of the config: spaCy fills in none in this section.
     ops (bool): Whether to take the framework's kernels; see `use_framework_ops`.
     gpu_allocator (bool or str): Where CuPy draws its memory from. True for the pool of the
         framework that is named, or, if none is, of the first one of which the pipeline has a
@@ -48,11 +52,15 @@ def use_framework(
     threads (int): How many threads each kernel runs on, and each pass of the pipeline's networks
         in PyTorch. Two are up to 1.4 times as fast where nothing else wants the cores, and many
         times slower where something does.
+    kernel (str): Which library computes the large products, if it is not to be the fastest one on
+        this processor; see `use_framework_ops`.
+    precision (str): "bfloat16" to multiply in it where the processor can. All that is stored is
+        float32.
     RETURNS (Callable): The callback, which returns the class that it is given.
 
-    Raises ValueError if the framework's name is unknown, or the allocator's, or if `threads` is no
-    number of threads. With a GPU, the callback raises what `set_gpu_allocator` does if an
-    allocator is named.
+    Raises ValueError if the framework's name is unknown, or the allocator's, the kernel's or the
+    precision's, or if `threads` is no number of threads. With a GPU, the callback raises what
+    `set_gpu_allocator` does if an allocator is named.
     """
     if framework is not None and framework.startswith("${"):
         raise ValueError(
@@ -60,28 +68,29 @@ def use_framework(
             f"{framework!r} here. Write the framework's name, or leave it out for the fastest one "
             "that is installed."
         )
-    chosen = None if framework is None else get_framework(framework)
+    chosen = None if framework is None else get_framework(framework, (NUMPY,))
     check_threads(threads)
+    check_precision(precision)
     if isinstance(gpu_allocator, str):
         check_name(gpu_allocator)
 
     def before_creation(language: Type[Language]) -> Type[Language]:
         if isinstance(gpu_allocator, str):
             set_gpu_allocator(gpu_allocator)
-        elif gpu_allocator and chosen not in (None, THINC) and is_installed(chosen.id):
+        elif gpu_allocator and chosen not in (None, NUMPY, THINC) and is_installed(chosen.id):
             pair_gpu_allocator(chosen.id)
-        fw = chosen or next((fw for fw in FRAMEWORKS if is_installed(fw.id)), THINC)
+        fw = chosen or next((fw for fw in FRAMEWORKS if is_installed(fw.id)), NUMPY)
         if not ops or fw == THINC:
             return language
-        if is_installed(fw.id):
-            use_framework_ops(fw.token, threads)
-            Alignment.from_strings = classmethod(_from_strings)
-        else:
+        if fw != NUMPY and not is_installed(fw.id):
             warnings.warn(
-                f"{fw.token} is not installed, so the pipeline runs on Thinc's kernels, which are "
-                f"slower. To make it faster: {install_command(fw)}",
+                f"{fw.token} is not installed, so the pipeline runs on NumPy's kernels. To have "
+                f"{fw.token}'s: {install_command(fw)}",
                 stacklevel=2,
             )
+            fw = NUMPY
+        use_framework_ops(fw.token, threads, kernel, precision)
+        Alignment.from_strings = classmethod(_from_strings)
         return language
 
     return before_creation

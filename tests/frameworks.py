@@ -10,6 +10,8 @@ from spacy_frameworks.wrappers import FRAMEWORKS
 
 WRAPPED = [pytest.param(fw.token, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
 WRAPPED_IDS = [pytest.param(fw.id, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
+# Kernels under Thinc's layers; NumPy's need no framework.
+KERNELS = [*WRAPPED, pytest.param("NumPy", marks=pytest.mark.thinc)]
 ALL = [*WRAPPED, pytest.param("Thinc", marks=pytest.mark.thinc)]
 
 TOKENS = [*(fw.token for fw in FRAMEWORKS), "Thinc"]

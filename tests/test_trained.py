@@ -10,7 +10,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 from spacy_frameworks.architectures.corpus import sample
-from spacy_frameworks.wrappers.ops import FrameworkOps
+from spacy_frameworks.wrappers.ops import FasterNumpyOps
 from thinc.api import NumpyOps, set_current_ops
 
 from .frameworks import WRAPPED
@@ -39,7 +39,7 @@ def test_a_trained_pipeline_says_the_same_with_the_hook(framework):
     expected = [annotations(doc) for doc in spacy.load(PACKAGE).pipe(texts())]
     try:
         nlp = spacy.load(PACKAGE, config={"nlp.before_creation": hook})
-        assert all(isinstance(n.ops, FrameworkOps) for n in nlp.get_pipe("tagger").model.walk())
+        assert all(isinstance(n.ops, FasterNumpyOps) for n in nlp.get_pipe("tagger").model.walk())
         came = [annotations(doc) for doc in nlp.pipe(texts())]
     finally:
         set_current_ops(NumpyOps())

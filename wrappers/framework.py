@@ -58,19 +58,23 @@ FRAMEWORKS: tuple[Framework, ...] = (
 # The fourth column of every table: the same architectures in pure Thinc, nothing to install.
 THINC = Framework("Thinc", "thinc", "thinc", "Thinc", (), ("thinc",))
 
+# Kernels alone, which need no framework: there are no networks in it.
+NUMPY = Framework("NumPy", "numpy", "numpy", "NumPy", (), ("numpy",))
+
 # A line that pip's extras cannot express, where there is one.
 INSTALL_BY_HAND = {
     ("mxnet", True): "pip install --no-deps mxnet==1.9.1 && pip install requests setuptools"
 }
 
 
-def get_framework(name: str) -> Framework:
+def get_framework(name: str, others: tuple[Framework, ...] = ()) -> Framework:
     """Look a framework up by its config token or its id.
 
     name: "PyTorch", "TensorFlow", "MXNet" or "Thinc", in upper or lower case.
+    others: What else may be named.
     Raises ValueError with the names that exist if this is none of them.
     """
-    known = (*FRAMEWORKS, THINC)
+    known = (*FRAMEWORKS, *others, THINC)
     came = str(name).lower()
     for framework in known:
         if came == framework.id:

@@ -1,19 +1,19 @@
-"""Thinc's CPU ops with a framework's kernels: what the frameworks' ops share."""
+"""Thinc's CPU ops on NumPy's faster kernels, and what the frameworks' ops share."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
-from typing import Any, Callable, Optional, Tuple, cast
+import warnings
+from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
 
 import numpy
-import thinc.backends
-import thinc.layers.layernorm
-import thinc.optimizers
-from thinc.api import Model, NumpyOps, Ops, get_current_ops, get_ops, set_current_ops
-from thinc.types import DeviceTypes, FloatsXd, Shape
+from numpy.random.bit_generator import ISeedSequence
+from thinc.api import NumpyOps, Ops, get_current_ops, get_ops, registry, set_current_ops
+from thinc.types import DeviceTypes, Floats1d, FloatsXd, Shape
 
-from .framework import THINC, get_framework, require
+from .framework import NUMPY, THINC, Framework, get_framework, require
 from .process import runs_here
 from .threads import check_threads, numpy_threads
 
@@ -23,21 +23,34 @@ LAYER_NORM_EPS = 1e-8
 # For fewer multiplications than these, OpenBLAS takes one thread by itself.
 ONE_THREAD = 2**18
 
+# How many numbers an optimizer changes at a time, so that what is in between stays in the cache.
+BLOCK = 2**16
 
-class FrameworkOps(NumpyOps):
-    """Thinc's CPU ops, made faster: what every framework's ops share.
+# Libraries that NumPy may multiply with and that are faster than the BLIS that Thinc brings. A
+# NumPy that somebody built without one has loops of its own, which are slower.
+FAST_BLAS = ("openblas", "mkl", "accelerate", "armpl", "nvpl")
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@registry.ops("FasterNumpyOps")
+class FasterNumpyOps(NumpyOps):
+    """Thinc's CPU ops, made faster by what NumPy brings; the frameworks' ops inherit from it.
 
     Products are NumPy's, whose BLAS is two to three times as fast as the one that Thinc brings,
-    or the framework's where that is faster still. Results are NumpyOps's, to float32 rounding, and
-    random masks are the same bit for bit. In a forked process in which the framework cannot run,
-    products are NumpyOps's.
+    or the framework's where that is faster still. Results are NumpyOps's, to float32 rounding. In
+    a forked process in which the framework cannot run, products are NumpyOps's.
     """
 
+    name = "faster_numpy"
+
     # Names that Thinc's Ops lacks begin with an underscore: Thinc's tests ask for that.
-    _framework: str
-    # From how many multiplications on a product is the framework's, and not NumPy's: below, what
-    # it takes to call the framework and hand the arrays over is more than what its kernel gains.
-    _min_products: float = math.inf
+    _framework: str = NUMPY.id
+    # The kernels that a product may run on; and from how many multiplications on it does so, and
+    # not on NumPy's: below, what it takes to call the framework and hand the arrays over is more
+    # than what its kernel gains.
+    _kernels: Dict[str, float] = {"numpy": math.inf, "thinc": math.inf}
+    _min_products: float
     # The same for what is done to each element: the size of the array.
     _min_size: int = 0
 
@@ -47,14 +60,44 @@ class FrameworkOps(NumpyOps):
         device_id: int = -1,
         *,
         threads: int = 1,
+        kernel: Optional[str] = None,
+        precision: str = "float32",
         **kwargs: Any,
     ):
         """
         threads: How many threads a kernel runs on.
+        kernel: Which library computes the large products. If None, the fastest on this processor.
+        precision: "bfloat16" to multiply in it where the processor can.
+
+        Raises ValueError if one of them is unknown.
         """
         self.threads = check_threads(threads)
+        self.kernel = kernel = self._fastest_kernel() if kernel is None else kernel
+        if kernel not in self._kernels:
+            known = ", ".join(map(repr, self._kernels))
+            raise ValueError(
+                f"Unknown kernel {kernel!r} of {type(self).__name__}: expected one of {known}, or "
+                "None for the fastest."
+            )
+        self.precision = self._possible_precision(check_precision(precision))
+        self._min_products = self._kernels[kernel]
         super().__init__(device_type, device_id, **kwargs)
-        _speed_up_thinc()
+        # Here, since that module needs this one.
+        from .layers import speed_up_thinc
+
+        speed_up_thinc()
+
+    def _fastest_kernel(self) -> str:
+        return "numpy" if _has_fast_blas() else "thinc"
+
+    def _possible_precision(self, precision: str) -> str:
+        """The precision that was asked for, or the one that there is."""
+        if precision != "float32":
+            warn_once(
+                f"{type(self).__name__} multiplies in float32: products in {precision} are "
+                "PyTorch's, so they need its kernels."
+            )
+        return "float32"
 
     def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         """The framework's product of two float32 matrices that are not empty, of any strides."""
@@ -96,7 +139,7 @@ class FrameworkOps(NumpyOps):
         Raises ValueError if an array has other than two dimensions, another dtype or a shape that
         does not fit.
         """
-        if not runs_here(self._framework):
+        if self.kernel == "thinc" or not runs_here(self._framework):
             return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)
         for name, array in (("x", x), ("y", y), ("out", out)):
             if array is not None and (array.ndim != 2 or array.dtype != numpy.float32):
@@ -133,12 +176,94 @@ class FrameworkOps(NumpyOps):
             numpy_threads.release(self.threads)
 
     def get_dropout_mask(self, shape: Shape, drop: Optional[float]) -> FloatsXd:
-        """The same mask as NumpyOps gives, without its float64 divisions."""
-        if drop is None or not 0 < drop < 1:
+        """Zeros, with probability `drop`, and 1 / (1 - drop). NumPy's global generator decides, as
+        with NumpyOps, but it is asked for a seed alone: 16 bits for each number come from a
+        generator that is four times as fast as its 64. So the masks are others than NumpyOps's,
+        and the same with all of our ops."""
+        threshold = 0 if drop is None else round(drop * 2**16)
+        if not 0 < threshold < 2**16:
             return super().get_dropout_mask(shape, drop)
-        kept = numpy.random.random_sample(shape) >= drop
-        scale = numpy.float32(1.0 / (1.0 - drop))
-        return cast(FloatsXd, numpy.multiply(kept, scale, dtype="float32"))
+        size = int(numpy.prod(shape))
+        words = numpy.random.SFC64(_GlobalSeed()).random_raw(-(-size // 4))
+        kept = words.view("uint16")[:size] >= threshold
+        mask = kept.astype("float32")
+        mask *= numpy.float32(1.0 / (1.0 - cast(float, drop)))
+        return cast(FloatsXd, mask.reshape(shape))
+
+    def adam(
+        self,
+        weights: Floats1d,
+        gradient: Floats1d,
+        mom1: Floats1d,
+        mom2: Floats1d,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        learn_rate: float,
+        mod_rate: float = 1.0,
+    ) -> Tuple[Floats1d, Floats1d, Floats1d, Floats1d]:
+        """Thinc's Adam, block by block, in half of its time. The gradient is zero afterwards, as
+        it is with NumpyOps."""
+        arrays = (weights, gradient, mom1, mom2)
+        if weights.size < BLOCK or any(array.shape != weights.shape for array in arrays):
+            return super().adam(
+                weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
+            )
+        step = numpy.empty(BLOCK, "float32")
+        for start in range(0, weights.size, BLOCK):
+            W, dW, m1, m2 = (array[start : start + BLOCK] for array in arrays)
+            out = step[: W.size]
+            m1 *= beta1
+            m1 += numpy.multiply(dW, 1 - beta1, out=out)
+            m2 *= beta2
+            numpy.multiply(dW, dW, out=out)
+            out *= 1 - beta2
+            m2 += out
+            numpy.sqrt(m2, out=out)
+            out += eps
+            numpy.divide(m1, out, out=out)
+            out *= learn_rate
+            W -= out
+        gradient.fill(0)
+        return weights, gradient, mom1, mom2
+
+    def clip_gradient(self, gradient: Any, threshold: float) -> Any:
+        """The gradient, scaled in place to a norm of no more than the threshold."""
+        if gradient.dtype != numpy.float32 or not gradient.flags.c_contiguous:
+            return super().clip_gradient(gradient, threshold)
+        flat = gradient.reshape(-1)
+        norm = math.sqrt(numpy.dot(flat, flat))
+        if norm >= threshold:
+            gradient *= threshold / norm
+        return gradient
+
+
+class _GlobalSeed(ISeedSequence):
+    """Seeds a generator with the next words of NumPy's global one."""
+
+    def generate_state(self, n_words: int, dtype: Any = numpy.uint32) -> numpy.ndarray:
+        return numpy.frombuffer(numpy.random.bytes(n_words * numpy.dtype(dtype).itemsize), dtype)
+
+
+@functools.cache
+def _has_fast_blas() -> bool:
+    built = cast(Dict[str, Any], numpy.show_config(mode="dicts"))
+    name = str(built.get("Build Dependencies", {}).get("blas", {}).get("name", "")).lower()
+    return any(blas in name for blas in FAST_BLAS)
+
+
+def check_precision(precision: str) -> str:
+    """The name itself. Raises ValueError if it is none of a precision."""
+    if precision not in PRECISIONS:
+        known = " or ".join(map(repr, PRECISIONS))
+        raise ValueError(f"Unknown precision {precision!r} of products: expected {known}.")
+    return precision
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Warn, once in a process."""
+    warnings.warn(message, stacklevel=2)
 
 
 class use_framework_ops:  # noqa: N801
@@ -152,16 +277,30 @@ class use_framework_ops:  # noqa: N801
     a GPU, nothing is changed.
     """
 
-    def __init__(self, framework: str, threads: int = 1):
+    def __init__(
+        self,
+        framework: str,
+        threads: int = 1,
+        kernel: Optional[str] = None,
+        precision: str = "float32",
+    ):
         """
-        framework: "PyTorch", "TensorFlow", "MXNet", or "Thinc" for Thinc's own ops.
+        framework: "PyTorch", "TensorFlow", "MXNet", "NumPy" for kernels that need no framework, or
+            "Thinc" for Thinc's own ops.
         threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
             faster only where no other process wants the cores.
+        kernel: Which library computes the large products, if it is not to be the fastest one on
+            this processor: "mm" or "onednn" of PyTorch's, "numpy", or "thinc". The ops that are
+            returned have it as an attribute.
+        precision: "bfloat16" to round the factors of large products to it, which doubles the speed
+            where the processor has the instructions (AVX512_BF16, AMX); elsewhere, and with other
+            kernels than PyTorch's, they stay in float32, with a warning. Everything that is stored
+            is float32.
 
-        Raises ValueError if the name is unknown, ImportError if the framework is not installed.
+        Raises ValueError if a name is unknown, ImportError if the framework is not installed.
         """
         self._before = get_current_ops()
-        ops = get_framework_ops(framework, threads)
+        ops = get_framework_ops(framework, threads, kernel, precision)
         if isinstance(self._before, NumpyOps):
             set_current_ops(ops)
 
@@ -172,50 +311,25 @@ class use_framework_ops:  # noqa: N801
         set_current_ops(self._before)
 
 
-def get_framework_ops(framework: str, threads: int = 1) -> Ops:
-    """A framework's CPU ops, or Thinc's own.
-
-    framework: "PyTorch", "TensorFlow", "MXNet", or "Thinc".
-    threads: How many threads a kernel of the framework's or NumPy's runs on.
-    Raises ValueError if the name is unknown, ImportError if the framework is not installed.
-    """
-    fw = get_framework(framework)
+def get_framework_ops(
+    framework: str,
+    threads: int = 1,
+    kernel: Optional[str] = None,
+    precision: str = "float32",
+) -> Ops:
+    """The CPU ops of a framework, of NumPy, or Thinc's own. The arguments are those of
+    `use_framework_ops`."""
+    fw = get_framework(framework, (NUMPY,))
     if fw == THINC:
         return get_ops("cpu")
-    require(fw.id)
-    module = importlib.import_module(f".{fw.id}.ops", __package__)
-    return cast(Ops, getattr(module, f"{fw.token}Ops")(threads=threads))
+    if fw != NUMPY:
+        require(fw.id)
+    return ops_class(fw)(threads=threads, kernel=kernel, precision=precision)
 
 
-def _speed_up_thinc() -> None:
-    """Have what Thinc computes outside of its ops take note of ours. Without ours, all of it is
-    as it was."""
-    vars(thinc.optimizers)["get_array_ops"] = _get_array_ops
-    vars(thinc.layers.layernorm)["forward"] = _layer_norm
-
-
-def _get_array_ops(array: Any) -> Ops:
-    """Thinc's optimizers ask for an array's ops, and get NumpyOps whatever the current ops are."""
-    current = thinc.backends.context_ops.get()
-    if isinstance(current, FrameworkOps) and isinstance(array, numpy.ndarray):
-        return current
-    return thinc.backends.get_array_ops(array)
-
-
-_thincs_layer_norm = thinc.layers.layernorm.forward
-
-
-def _layer_norm(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable[[Any], Any]]:
-    """The forward pass of Thinc's LayerNorm, by our ops where they are the model's."""
-    ops = model.ops
-    if not isinstance(ops, FrameworkOps) or X.dtype != numpy.float32 or X.ndim != 2:
-        return _thincs_layer_norm(model, X, is_train)
-    Y, get_gradients = ops._layer_norm(X, model.get_param("G"), model.get_param("b"))
-
-    def backprop(dY: Any) -> Any:
-        dX, dG, db = get_gradients(dY)
-        model.inc_grad("b", db)
-        model.inc_grad("G", dG)
-        return dX
-
-    return Y, backprop
+def ops_class(framework: Framework) -> Type[FasterNumpyOps]:
+    """The class of the CPU ops of a framework, or of NumPy; imports no framework."""
+    if framework == NUMPY:
+        return FasterNumpyOps
+    module = importlib.import_module(f".{framework.id}.ops", __package__)
+    return cast(Type[FasterNumpyOps], getattr(module, f"{framework.token}Ops"))

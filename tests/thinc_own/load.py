@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from types import ModuleType
 from typing import Any, Dict, Mapping
@@ -14,6 +13,8 @@ import thinc.layers.pytorchwrapper
 import thinc.tests.backends
 import thinc.tests.layers
 from spacy_frameworks import wrappers
+from spacy_frameworks.wrappers.framework import NUMPY
+from spacy_frameworks.wrappers.ops import ops_class
 
 from ..load import collect, load
 
@@ -64,16 +65,14 @@ def thinc_ops_tests(framework: str, not_run: Mapping[str, str]) -> Dict[str, Any
 
 
 def eager_ops(framework: str) -> type:
-    """A framework's ops, whose kernels take even the smallest arrays."""
-    fw = wrappers.get_framework(framework)
-    module = importlib.import_module(f"spacy_frameworks.wrappers.{fw.id}.ops")
-    base = getattr(module, f"{fw.token}Ops")
-    least = 1 if math.isfinite(base._min_products) else math.inf
-    return type(base.__name__, (base,), {"_min_products": least, "_min_size": 0})
+    """A framework's ops or NumPy's, whose kernels take even the smallest arrays."""
+    base = ops_class(wrappers.get_framework(framework, (NUMPY,)))
+    kernels = {name: 1 if math.isfinite(least) else least for name, least in base._kernels.items()}
+    return type(base.__name__, (base,), {"_kernels": kernels, "_min_size": 0})
 
 
 def _tests(module: ModuleType, framework: str, not_run: Mapping[str, str]) -> Dict[str, Any]:
-    mark = getattr(pytest.mark, framework)
+    mark = getattr(pytest.mark, "thinc" if framework == NUMPY.id else framework)
     names = collect(module, not_run)
     return {
         name: mark(value) if name.startswith("test_") else value for name, value in names.items()

@@ -1,6 +1,5 @@
 """The frameworks' kernels under Thinc's layers give what Thinc's own ops give."""
 
-import importlib
 import math
 import threading
 
@@ -10,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from spacy_frameworks.wrappers import get_framework, use_framework_ops
-from spacy_frameworks.wrappers.ops import FrameworkOps, get_framework_ops
+from spacy_frameworks.wrappers.framework import NUMPY
+from spacy_frameworks.wrappers.ops import FasterNumpyOps, get_framework_ops, ops_class
+from spacy_frameworks.wrappers.pytorch.processor import has_onednn
 from thinc.api import (
     Adam,
     HashEmbed,
@@ -27,7 +28,7 @@ from thinc.api import (
     use_ops,
 )
 
-from ..frameworks import WRAPPED
+from ..frameworks import KERNELS
 from ..thinc_own.load import eager_ops
 
 
@@ -42,7 +43,7 @@ def ops_of(framework):
     return eager_ops(framework)()
 
 
-@pytest.fixture(params=WRAPPED)
+@pytest.fixture(params=KERNELS)
 def ops(request):
     return ops_of(request.param)
 
@@ -92,19 +93,31 @@ def check_gemm(ops, data, sizes):
         assert_allclose(result, NumpyOps().gemm(x, y, **flags), rtol=0, atol=1e-5 * max(k, 1))
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+PYTORCHS = ["mm", "onednn", "numpy"]
+
+
+@pytest.mark.pytorch
+@pytest.mark.parametrize("kernel", PYTORCHS)
+@given(data=st.data())
+def test_products_of_each_of_pytorchs_kernels(kernel, data):
+    if kernel == "onednn" and not has_onednn():
+        pytest.skip("this PyTorch has no oneDNN")
+    check_gemm(eager_ops("PyTorch")(kernel=kernel), data, st.integers(0, 70))
+
+
+@pytest.mark.parametrize("framework", KERNELS)
 @given(data=st.data())
 def test_products_of_any_shape_and_strides(framework, data):
     check_gemm(ops_of(framework), data, st.integers(0, 20))
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", KERNELS)
 @given(data=st.data())
 def test_larger_products(framework, data):
     check_gemm(ops_of(framework), data, st.integers(50, 130))
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", KERNELS)
 def test_between_numpys_and_the_frameworks_products(framework):
     ops = get_framework_ops(framework)
     ops._min_products = 10 * 50 * 50 if math.isfinite(ops._min_products) else math.inf
@@ -144,15 +157,41 @@ def test_wrong_products_are_refused(ops, x, y, out, dtype, message):
         ops.gemm(numpy.zeros(x, dtype), numpy.zeros(y, dtype), out=out)
 
 
-@pytest.mark.parametrize("drop", [None, 0.0, 0.2, 0.5, 0.99, 1.0])
-def test_the_same_dropout_masks(ops, drop):
-    for shape in [5, (0, 3), (7, 5), (4, 3, 2)]:
-        fix_random_seed(3)
-        ours = ops.get_dropout_mask(shape, drop)
-        fix_random_seed(3)
-        theirs = NumpyOps().get_dropout_mask(shape, drop)
+@pytest.mark.parametrize("drop", [None, 0.0, 1e-7, 1.0])
+def test_no_dropout_is_thincs(ops, drop):
+    for shape in [5, (0, 3), (7, 5)]:
+        ours, theirs = (each.get_dropout_mask(shape, drop) for each in (ops, NumpyOps()))
         assert_array_equal(ours, theirs)
         assert ours.dtype == theirs.dtype
+
+
+@pytest.mark.parametrize("drop", [0.05, 0.2, 0.5, 0.95])
+def test_dropout_masks(ops, drop):
+    fix_random_seed(3)
+    mask = ops.get_dropout_mask((400, 400), drop)
+    assert mask.dtype == "float32" and mask.flags.writeable
+    assert_allclose(numpy.unique(mask), [0, 1 / (1 - drop)], rtol=1e-6)
+    # Five standard deviations, of all numbers, of rows and of columns.
+    for axis, size in ((None, mask.size), (0, 400), (1, 400)):
+        dropped = (mask == 0).mean(axis=axis)
+        assert numpy.abs(dropped - drop).max() < 5 * math.sqrt(drop * (1 - drop) / size)
+    # Neighbours are independent of each other.
+    zero = mask.ravel() == 0
+    both = (zero[1:] & zero[:-1]).mean()
+    assert abs(both - drop**2) < 5 * math.sqrt(drop**2 / mask.size)
+    for shape in (5, (0, 3), (7, 5), (4, 3, 2)):
+        size = ops.get_dropout_mask(shape, drop).shape
+        assert size == (shape if isinstance(shape, tuple) else (shape,))
+
+
+def test_one_seed_gives_the_same_dropout_masks_with_all_of_our_ops(ops):
+    def drawn(current):
+        fix_random_seed(3)
+        return [current.get_dropout_mask((7, 5), 0.3) for _ in range(3)]
+
+    first, second, _ = ours = drawn(ops)
+    assert_array_equal(ours, drawn(FasterNumpyOps()))
+    assert (first != second).any()
 
 
 def test_layer_normalization(ops):
@@ -194,6 +233,44 @@ def test_optimizers_run_on_the_current_ops_and_give_the_same(ops, use_averages):
             assert_allclose(ours[key], values, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [3, 70_000, 2 * 65_536])
+def test_adam_and_clipping(ops, size):
+    results = []
+    for current in (ops, NumpyOps()):
+        rng = numpy.random.RandomState(0)
+        arrays = [rng.uniform(0.1, 1, size).astype("float32") for _ in range(4)]
+        arrays[1] = current.clip_gradient(arrays[1], 2.0)
+        results.append(current.adam(*arrays, 0.9, 0.999, 1e-8, 0.01))
+        assert not arrays[1].any()
+        small = numpy.ones(4, "float32")
+        assert_array_equal(current.clip_gradient(small, 2.1), 1)
+    for ours, theirs in zip(*results):
+        assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 4])
+def test_maxout(ops, pieces):
+    rng = numpy.random.RandomState(0)
+    for rows in (1, 30):
+        X = rng.normal(size=(rows, 7)).astype("float32")
+        dY = rng.normal(size=(rows, 5)).astype("float32")
+        results = []
+        for current in (ops, NumpyOps()):
+            set_current_ops(current)
+            model = Maxout(5, 7, pieces).initialize()
+            W = numpy.linspace(-1, 1, 35 * pieces, dtype="float32")
+            model.set_param("W", rng.__class__(1).permutation(W).reshape(5, pieces, 7))
+            # Of equal pieces, the first one counts.
+            model.get_param("W")[0] = model.get_param("W")[0, :1]
+            model.set_param("b", numpy.zeros((5, pieces), "float32"))
+            Y, backprop = model.begin_update(X)
+            dX = backprop(dY)
+            results.append((Y, dX, model.get_grad("W"), model.get_grad("b"), model.predict(X)))
+        for ours, theirs in zip(*results):
+            assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+            assert ours.dtype == "float32"
+
+
 def test_sums_of_embeddings(ops):
     table = numpy.random.rand(50, 8).astype("float32")
     for rows in (1, 30):
@@ -210,7 +287,7 @@ def test_a_thinc_model_trains_alike(ops):
             fix_random_seed(0)
             model = chain(
                 HashEmbed(16, 100, seed=1),
-                Maxout(16, 16, 3, normalize=True, dropout=0.2),
+                Maxout(16, 16, 3, normalize=True),
                 Linear(4, 16),
             )
             X = numpy.arange(200, dtype="uint64")
@@ -226,22 +303,38 @@ def test_a_thinc_model_trains_alike(ops):
     assert_allclose(trained(ops), trained(NumpyOps()), atol=1e-4)
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", KERNELS)
 def test_the_function_and_the_context_manager(framework):
     before = get_current_ops()
     with use_framework_ops(framework) as ops:
         assert get_current_ops() is ops
-        assert isinstance(ops, FrameworkOps)
-        assert ops.name == get_framework(framework).id
+        assert isinstance(ops, FasterNumpyOps)
+        assert ops.name == ops_class(get_framework(framework, (NUMPY,))).name
         assert Linear(2, 2).ops is ops
         with use_framework_ops("Thinc"):
             assert type(get_current_ops()) is NumpyOps
         assert get_current_ops() is ops
     assert get_current_ops() is before
     use_framework_ops(framework)
-    assert isinstance(get_current_ops(), FrameworkOps)
+    assert isinstance(get_current_ops(), FasterNumpyOps)
     use_framework_ops("Thinc")
     assert type(get_current_ops()) is NumpyOps
+
+
+@pytest.mark.parametrize("framework", KERNELS)
+def test_the_kernel_is_chosen_seen_and_fixed(framework):
+    with use_framework_ops(framework) as ops:
+        assert ops.kernel == get_framework_ops(framework).kernel in ops._kernels
+    with use_framework_ops(framework, kernel="thinc") as ops:
+        assert ops.kernel == "thinc"
+        X = numpy.random.rand(90, 80).astype("float32")
+        assert_array_equal(ops.gemm(X, X, trans2=True), NumpyOps().gemm(X, X, trans2=True))
+    before = get_current_ops()
+    with pytest.raises(ValueError, match=r"Unknown kernel 'mkl' of .*'numpy', 'thinc', or None"):
+        use_framework_ops(framework, kernel="mkl")
+    with pytest.raises(ValueError, match=r"Unknown precision 'float16'.* 'bfloat16'"):
+        use_framework_ops(framework, precision="float16")
+    assert get_current_ops() is before
 
 
 def test_an_unknown_name_is_refused_and_changes_nothing():
@@ -251,16 +344,15 @@ def test_an_unknown_name_is_refused_and_changes_nothing():
     assert get_current_ops() is before
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", KERNELS)
 def test_thincs_own_ops_stay_everybodys(framework):
-    fw = get_framework(framework)
-    module = importlib.import_module(f"spacy_frameworks.wrappers.{fw.id}.ops")
+    cls = ops_class(get_framework(framework, (NUMPY,)))
     assert type(get_ops("cpu")) is NumpyOps
     assert type(get_ops("numpy")) is NumpyOps
-    assert isinstance(get_ops(fw.id), getattr(module, f"{fw.token}Ops"))
+    assert type(get_ops(cls.name)) is cls
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", KERNELS)
 def test_optimizers_keep_thincs_ops_without_ours(framework):
     with use_framework_ops(framework):
         pass

@@ -7,18 +7,22 @@ from typing import Any, Optional, Tuple
 from thinc.api import registry
 
 from ..framework import require
-from ..ops import FrameworkOps
+from ..ops import FasterNumpyOps
 from ..process import started
 from .process import after_fork
 
 
 @registry.ops("TensorFlowOps")
-class TensorFlowOps(FrameworkOps):
+class TensorFlowOps(FasterNumpyOps):
     """Thinc's CPU ops, with TensorFlow's matrix product where it is worth the copies."""
 
     name = "tensorflow"
     _framework = "tensorflow"
-    _min_products = 1_000_000_000
+    _kernels = {"tensorflow": 1_000_000_000, **FasterNumpyOps._kernels}
+
+    def _fastest_kernel(self) -> str:
+        fastest = super()._fastest_kernel()
+        return "tensorflow" if fastest == "numpy" else fastest
 
     def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         tf = require("tensorflow")
