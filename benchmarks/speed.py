@@ -23,7 +23,7 @@ import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import spacy
 import thinc.api
@@ -39,6 +39,7 @@ from spacy.util import fix_random_seed, minibatch
 from spacy_frameworks.architectures.callbacks import use_framework
 from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
+from spacy_frameworks.wrappers.pytorch.processor import has_bfloat16  # noqa: F401
 from thinc.api import Model, Optimizer, chain, softmax_activation, with_array
 
 from .adapters import main as adapters
@@ -65,6 +66,8 @@ PIPELINES: Dict[str, Any] = {
         },
     ),
 }
+# Of the embedding tables below an encoder.
+SIZES = [2000, 1000, 1000, 1000]
 console = Console(stderr=True)
 
 
@@ -77,10 +80,10 @@ _stock_alignment = Alignment.from_strings
 
 
 @contextlib.contextmanager
-def hooked(ops: str, threads: int = 1) -> Iterator[None]:
+def hooked(ops: str, **settings: Any) -> Iterator[None]:
     """What a pipeline's hook does; stock spaCy on either side of it, and inside for "Thinc"."""
     with use_framework_ops("Thinc"):
-        use_framework(ops, threads=threads)(Language)
+        use_framework(ops, **settings)(Language)
         try:
             yield
         finally:
@@ -97,10 +100,10 @@ class Run:
         settings: Dict[str, Any],
         data: Path,
         docs: int,
-        threads: int = 1,
+        **hook: Any,
     ):
-        self.ops, self.threads = ops, threads
-        with hooked(ops, threads):
+        self.ops, self.hook = ops, hook
+        with hooked(ops, **hook):
             fix_random_seed(0)
             self.nlp = spacy.blank("en")
             self.nlp.add_pipe(name, config={"model": settings} if settings else {})
@@ -113,7 +116,7 @@ class Run:
         """Milliseconds of the step on the i-th batch."""
         start = i * size % len(self.examples)
         batch = self.examples[start : start + size]
-        with hooked(self.ops, self.threads):
+        with hooked(self.ops, **self.hook):
             begin = time.perf_counter()
             self.nlp.update(batch, sgd=self.optimizer, drop=0.1)
             return 1000 * (time.perf_counter() - begin)
@@ -121,56 +124,11 @@ class Run:
     def predict(self) -> float:
         """Words per second of annotating all docs, in batches of 128."""
         docs = [example.x.copy() for example in self.examples]
-        with hooked(self.ops, self.threads):
+        with hooked(self.ops, **self.hook):
             begin = time.perf_counter()
             for _ in self.nlp.pipe(docs, batch_size=128):
                 pass
             return sum(map(len, docs)) / (time.perf_counter() - begin)
-
-
-def measure_ops(framework: str, data: Path, docs: int = 160, rounds: int = 5) -> List[List[Any]]:
-    """Thinc's ops and a framework's in turn, batch by batch."""
-    rows = []
-    for title, (name, settings) in PIPELINES.items():
-        stock, ours = (Run(ops, name, settings, data, docs) for ops in ("Thinc", framework))
-        times: Dict[str, List[float]] = {"Thinc": [], framework: []}
-        words: Dict[str, List[float]] = {"Thinc": [], framework: []}
-        for i in range((1 + rounds) * docs // 8):
-            for run in (stock, ours):
-                milliseconds = run.update(i)
-                if i >= docs // 8:
-                    times[run.ops].append(milliseconds)
-        for _ in range(rounds):
-            for run in (stock, ours):
-                words[run.ops].append(run.predict())
-        t = {ops: statistics.median(values) for ops, values in times.items()}
-        w = {ops: statistics.median(values) for ops, values in words.items()}
-        rows.append(
-            [
-                title,
-                framework,
-                f"{t['Thinc']:.1f}",
-                f"{t[framework]:.1f}",
-                f"{t['Thinc'] / t[framework]:.2f}",
-                f"{w['Thinc']:,.0f}",
-                f"{w[framework]:,.0f}",
-                f"{w[framework] / w['Thinc']:.2f}",
-            ]
-        )
-        console.print(*rows[-1])
-    return rows
-
-
-OPS_COLUMNS = [
-    "pipeline",
-    "ops",
-    "step on Thinc's, ms",
-    "step, ms",
-    "times faster",
-    "prediction on Thinc's, words/s",
-    "prediction, words/s",
-    "times faster",
-]
 
 
 @contextlib.contextmanager
@@ -187,51 +145,146 @@ def busy(count: int) -> Iterator[None]:
             other.wait()
 
 
-def measure_neighbours(framework: str, data: Path, rounds: int = 30) -> List[List[Any]]:
-    """Steps of stock pipelines and of the same with the hook, on one thread and on two, in turn,
-    beside 0, 1 and 2 busy processes."""
+def in_turn(works: List[Callable[[int], float]], rounds: int, warm_up: int) -> List[float]:
+    """The means of what several functions return, called in turn: what a neighbour costs falls on
+    few calls, so that no median would see it."""
+    figures: List[List[float]] = [[] for _ in works]
+    for i in range(rounds):
+        for work, its in zip(works, figures):
+            figure = work(i)
+            if i >= warm_up:
+                its.append(figure)
+    return [statistics.mean(its) for its in figures]
+
+
+def measure_ops(
+    framework: str, data: Path, precision: str = "float32", rounds: int = 25
+) -> List[List[Any]]:
+    """Steps and predictions of stock pipelines on Thinc's ops and with the hook, in turn, beside 0,
+    1 and 2 busy processes."""
     rows = []
-    for title, (name, settings) in PIPELINES.items():
-        runs = [
-            Run(ops, name, settings, data, 80, threads)
-            for ops, threads in (("Thinc", 1), (framework, 1), (framework, 2))
-        ]
+    title = framework if precision == "float32" else f"{framework}, {precision}"
+    for pipeline, (name, settings) in PIPELINES.items():
+        stock = Run("Thinc", name, settings, data, 80)
+        ours = Run(framework, name, settings, data, 80, precision=precision)
         for neighbours in range(3):
-            times: List[List[float]] = [[] for _ in runs]
             with busy(neighbours):
-                for i in range(rounds):
-                    for run, its in zip(runs, times):
-                        milliseconds = run.update(i)
-                        if i >= 5:
-                            its.append(milliseconds)
-            # The mean: what a neighbour costs falls on few steps.
-            stock, one, two = (statistics.mean(its) for its in times)
-            figures = [f"{stock:.1f}", f"{one:.1f}", f"{two:.1f}"]
-            ratios = [f"{stock / one:.2f}", f"{stock / two:.2f}"]
-            rows.append([title, framework, neighbours, *figures, *ratios])
+                t = in_turn([stock.update, ours.update], rounds + 5, 5)
+                s = in_turn([lambda _: stock.predict(), lambda _: ours.predict()], 6, 1)  # noqa: B023
+            figures = [f"{t[0]:.1f}", f"{t[1]:.1f}", f"{t[0] / t[1]:.2f}"]
+            figures += [f"{s[0]:,.0f}", f"{s[1]:,.0f}", f"{s[1] / s[0]:.2f}"]
+            rows.append([pipeline, title, neighbours, *figures])
             console.print(*rows[-1])
     return rows
 
 
-NEIGHBOURS_COLUMNS = [
+OPS_COLUMNS = [
     "pipeline",
-    "ops",
+    "kernels",
     "busy processes",
     "step on Thinc's, ms",
-    "on one thread, ms",
-    "on two, ms",
-    "one thread: times faster",
-    "two: times faster",
+    "step, ms",
+    "times faster",
+    "prediction on Thinc's, words/s",
+    "prediction, words/s",
+    "times faster",
 ]
+
+
+def ops_table(data: Path) -> str:
+    """Each kind of kernels in a process of its own."""
+    calls = [f"measure_ops({name!r}, {as_code(data)})" for name in (*installed(), "NumPy")]
+    if "PyTorch" in installed() and in_process("has_bfloat16()"):
+        calls.append(f"measure_ops('PyTorch', {as_code(data)}, 'bfloat16')")
+    return table(OPS_COLUMNS, [row for call in calls for row in in_process(call)])
+
+
+def installed() -> List[str]:
+    return [fw.token for fw in FRAMEWORKS if is_installed(fw.id)]
+
+
+def measure_networks(framework: str, data: Path, rounds: int = 25) -> List[List[Any]]:
+    """Steps and predictions of our flat tagger and of one on the window encoder, their networks in
+    Thinc and in the framework, on the same kernels, beside 0, 1 and 2 busy processes."""
+    rows = []
+    for title in ("Tagger", "WindowEncoder"):
+        runs = []
+        for token in ("Thinc", framework):
+            model = {"@architectures": f"spacy-frameworks.{token}Tagger.v1"}
+            if title == "WindowEncoder":
+                name = f"spacy-frameworks.{token}WindowEncoder.v1"
+                tok2vec = tagger_on({"@architectures": name, "width": 96}, SIZES)["tok2vec"]
+                model = {**model, "depth": 0, "tok2vec": tok2vec}
+            runs.append(Run(framework, "tagger", model, data, 80))
+        thincs, own = runs
+        for neighbours in range(3):
+            with busy(neighbours):
+                t = in_turn([thincs.update, own.update], rounds + 10, 10)
+                s = in_turn([lambda _: thincs.predict(), lambda _: own.predict()], 6, 1)  # noqa: B023
+            rows.append([f"{framework}{title}", neighbours, f"{t[0]:.1f}", f"{t[1]:.1f}"])
+            rows[-1] += [f"{t[0] / t[1]:.2f}", f"{s[1] / s[0]:.2f}"]
+            console.print(*rows[-1])
+    return rows
+
+
+NETWORKS_COLUMNS = [
+    "network",
+    "busy processes",
+    "step with Thinc's network, ms",
+    "step, ms",
+    "times faster",
+    "prediction: times faster",
+]
+
+
+def latency_table(data: Path, repeats: int = 300) -> str:
+    """Milliseconds of one text of 20 words through a loaded pipeline, stock and ours, in turn, all
+    with the hook as the configs have it but the first."""
+    rows = []
+    for framework in (*installed(), "Thinc"):
+        rows += in_process(f"measure_latency({framework!r}, {as_code(data)}, {repeats})")
+    return table(["tagger", "framework", "stock, ms", "ours, ms", "ours to stock"], rows)
+
+
+def measure_latency(framework: str, data: Path, repeats: int) -> List[List[Any]]:
+    rows, text = [], " ".join(["They", "walked", "along", "the", "river"] * 4)
+    ours = {"@architectures": f"spacy-frameworks.{framework}Tagger.v1"}
+    name = f"spacy-frameworks.{framework}WindowEncoder.v1"
+    window = tagger_on({"@architectures": name, "width": 96}, SIZES)["tok2vec"]
+    for title, model in (("flat", ours), ("window", {**ours, "depth": 0, "tok2vec": window})):
+        stock = Run("Thinc", "tagger", {}, data, 80)
+        own = Run("PyTorch" if is_installed("pytorch") else "NumPy", "tagger", model, data, 80)
+        loaded = []
+        for run in (stock, own):
+            with tempfile.TemporaryDirectory() as folder:
+                run.nlp.to_disk(folder)
+                with hooked(run.ops):
+                    loaded.append((run, spacy.load(folder)))
+
+        def call(run: Run, nlp: Language) -> float:
+            with hooked(run.ops):
+                begin = time.perf_counter()
+                nlp(text)
+                return 1000 * (time.perf_counter() - begin)
+
+        times = [[call(*each) for each in loaded] for _ in range(repeats)]
+        first, second = (statistics.median(column) for column in list(zip(*times[50:])))
+        rows.append([title, framework, f"{first:.2f}", f"{second:.2f}", f"{second / first:.2f}"])
+        console.print(*rows[-1])
+    return rows
 
 
 def alone(function: str, data: Path) -> List[List[Any]]:
     """Rows of each framework, measured in a process of its own: one pool of threads at a time."""
-    rows = []
-    for fw in FRAMEWORKS:
-        if is_installed(fw.id):
-            rows += in_process(f"{function}({fw.token!r}, Path({str(data)!r}))")
-    return rows
+    return [
+        row
+        for token in installed()
+        for row in in_process(f"{function}({token!r}, {as_code(data)})")
+    ]
+
+
+def as_code(data: Path) -> str:
+    return f"Path({str(data)!r})"
 
 
 def in_process(call: str, module: str = "speed", **settings: str) -> Any:
@@ -333,14 +386,14 @@ def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[
     """Taggers on our encoders with the framework's ops, in turn with one on spaCy's
     TorchBiLSTMEncoder with Thinc's."""
 
-    rows, sizes = [], [2000, 1000, 1000, 1000]
+    rows = []
     for what in ("BiLSTMEncoder", "TransformerEncoder"):
         name = f"spacy-frameworks.{framework}{what}.v1"
         torch_bilstm = {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 96, "depth": 1}
         ours = {"@architectures": name, "width": 96, "depth": 1}
         runs = (
-            Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, sizes), data, 80),
-            Run(framework, "tagger", tagger_on(ours, sizes), data, 80),
+            Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, SIZES), data, 80),
+            Run(framework, "tagger", tagger_on(ours, SIZES), data, 80),
         )
         times: List[List[float]] = [[], []]
         for i in range(rounds):
@@ -398,11 +451,11 @@ GROWTH_COLUMNS = [
 ]
 
 
-def measure_scores(ops: str, data: Path, epochs: int = 2) -> List[float]:
+def measure_scores(ops: str, data: Path, settings: Dict[str, str], epochs: int = 2) -> List[float]:
     """Accuracy of spaCy's default tagger on the dev set, with three seeds."""
     scores = []
     for seed in range(3):
-        with use_framework_ops(ops):
+        with use_framework_ops(ops, **settings):
             fix_random_seed(seed)
             nlp = spacy.blank("en")
             nlp.add_pipe("tagger")
@@ -420,10 +473,17 @@ def measure_scores(ops: str, data: Path, epochs: int = 2) -> List[float]:
 
 def scores_table(data: Path) -> str:
     rows = []
-    for ops in ("Thinc", *(fw.token for fw in FRAMEWORKS if is_installed(fw.id))):
-        scores: List[float] = in_process(f"measure_scores({ops!r}, Path({str(data)!r}))")
-        rows.append([ops, *(f"{score:.4f}" for score in scores), f"{statistics.mean(scores):.4f}"])
-    return table(["ops", "seed 0", "seed 1", "seed 2", "mean"], rows)
+    kinds: List[Tuple[str, Dict[str, str]]] = [("Thinc", {}), ("NumPy", {})]
+    if "PyTorch" in installed():
+        kinds += [("PyTorch", {"kernel": kernel}) for kernel in ("mm", "onednn")]
+        if in_process("has_bfloat16()"):
+            kinds.append(("PyTorch", {"precision": "bfloat16"}))
+    for ops, settings in kinds:
+        scores: List[float] = in_process(f"measure_scores({ops!r}, {as_code(data)}, {settings!r})")
+        title = ", ".join([ops, *settings.values()])
+        rows.append([title, *(f"{score:.4f}" for score in scores)])
+        rows[-1].append(f"{statistics.mean(scores):.4f}")
+    return table(["kernels", "seed 0", "seed 1", "seed 2", "mean"], rows)
 
 
 def measure_memory(wrapper: str, data: Path) -> float:
@@ -491,14 +551,15 @@ def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     only: Optional[List[str]] = typer.Option(
         None,
-        help="ops, neighbours, command, start, adapters, encoders, growth, scores, memory; "
+        help="ops, networks, latency, command, start, adapters, encoders, growth, scores, memory; "
         "all by default.",
     ),
 ) -> None:
     """Print the tables, and write them into benchmarks/README.md."""
     tables: Dict[str, Callable[[], str]] = {
-        "ops": lambda: table(OPS_COLUMNS, alone("measure_ops", data)),
-        "neighbours": lambda: table(NEIGHBOURS_COLUMNS, alone("measure_neighbours", data)),
+        "ops": lambda: ops_table(data),
+        "networks": lambda: table(NETWORKS_COLUMNS, alone("measure_networks", data)),
+        "latency": lambda: latency_table(data),
         "command": lambda: command_table(data),
         "start": start_table,
         "adapters": adapters_table,
