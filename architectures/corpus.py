@@ -19,6 +19,8 @@ from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 from spacy.vocab import Vocab
 
+from .kept_corpus import KeptCorpus
+
 # Sentences are about six times as many.
 N_DOCS = {"train": 360, "dev": 80}
 SEEDS = {"train": 1, "dev": 2}
@@ -241,34 +243,57 @@ class SampleCorpus(Corpus):
 
 
 def create_corpus(
-    paths: Dict[str, Optional[Union[str, Path]]],
-    split: str,
+    paths: Optional[Dict[str, Optional[Union[str, Path]]]] = None,
+    split: Optional[str] = None,
     max_length: int = 0,
     gold_preproc: bool = False,
     limit: int = 0,
     augmenter: Optional[Callable] = None,
+    path: Optional[Union[str, Path]] = None,
+    keep_mb: int = 256,
 ) -> Callable[[Language], Iterable[Example]]:
-    """Read a split from the user's files or, where no paths are given, from the sample corpus.
+    """Read a split from the user's files or, where no paths are given, from the sample corpus. What
+    was read and tokenized once is kept for the next time that the same pipeline asks for it.
 
-    paths (Dict[str, Optional[Union[str, Path]]]): The config's [paths]; only "train" and "dev"
-        are looked at: a .spacy file, or a folder of them, or null.
-    split (str): "train" or "dev".
+    paths (Optional[Dict[str, Optional[Union[str, Path]]]]): The config's [paths]; only "train" and
+        "dev" are looked at: a .spacy file, or a folder of them, or null.
+    split (Optional[str]): "train" or "dev".
     max_length, gold_preproc, limit, augmenter: As for spacy.Corpus.v1.
+    path (Optional[Union[str, Path]]): In place of `paths` and `split`, a .spacy file or a folder
+        of them, as for spacy.Corpus.v1.
+    keep_mb (int): A corpus whose docs take up to so many MB (10^6 bytes) in memory is kept. A
+        larger one is read anew each time, and with 0 every one is.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader. Like spaCy's it does not
-        shuffle: the training loop does.
+        shuffle: the training loop does. The examples are fresh on every call.
     RAISES (ValueError): If the split is another one, if one of the two paths is given without the
-        other, or if the split's path does not exist.
+        other, if there is neither a split nor a path, or both, if a path does not exist, or if
+        `keep_mb` is negative.
     """
-    _check_split(split)
-    path = _find_path(paths, split)
-    reader = SampleCorpus if path is None else Corpus
-    return reader(
+    if keep_mb < 0:
+        raise ValueError(
+            f"keep_mb is {keep_mb}: expected how many MB of docs to keep, or 0 to keep none."
+        )
+    if split is not None and path is None:
+        _check_split(split)
+        path = _find_path(paths or {}, split)
+    elif split is None and paths is None and path is not None:
+        path = _check_path(path, "path")
+    else:
+        raise ValueError(
+            f"The corpus got path = {_quote(path)} and split = {_quote(split)}. Expected either "
+            "paths = ${paths} with split, or path alone, such as path = ${paths.train}, which is "
+            "set with --paths.train."
+        )
+    reader = (SampleCorpus if path is None else Corpus)(
         split if path is None else path,
         limit=limit,
         gold_preproc=gold_preproc,
         max_length=max_length,
-        augmenter=augmenter,
+        augmenter=None if keep_mb else augmenter,
     )
+    if not keep_mb:
+        return reader
+    return KeptCorpus(reader, None if path is None else Path(path), keep_mb, augmenter)
 
 
 def _check_split(split: str) -> None:
@@ -289,11 +314,18 @@ def _find_path(
             f"paths.{missing[0]} is missing, while paths.{given[0]} is {str(paths[given[0]])!r}. "
             "Give both --paths.train and --paths.dev, or neither, for the sample corpus."
         )
-    path = paths[split]
+    return _check_path(paths[split], f"paths.{split}", f"; set it with --paths.{split}")
+
+
+def _check_path(path: Optional[Union[str, Path]], name: str, advice: str = "") -> Union[str, Path]:
     # Path("") would be the current folder.
     if not path or not Path(path).exists():
         raise ValueError(
-            f"paths.{split} does not exist: {str(path)!r}. Expected a .spacy file or a folder of "
-            f"them; set it with --paths.{split}."
+            f"{name} does not exist: {str(path)!r}. Expected a .spacy file or a folder of "
+            f"them{advice}."
         )
     return path
+
+
+def _quote(value: Optional[Union[str, Path]]) -> str:
+    return "null" if value is None else repr(str(value))

@@ -322,11 +322,12 @@ def test_augmenter(nlp):
     assert [example.text.isupper() for example in examples] == [False, True, False, True]
 
 
-def test_paths_are_read_by_spacys_corpus(nlp, files):
+@pytest.mark.parametrize("keep_mb", [0, 256])
+def test_paths_are_read(nlp, files, keep_mb):
     paths, texts = files
     for split in ("train", "dev"):
-        reader = create_corpus(paths, split)
-        assert type(reader) is Corpus
+        reader = create_corpus(paths, split, keep_mb=keep_mb)
+        assert (type(reader) is Corpus) == (keep_mb == 0)
         assert texts_of(reader(nlp)) == texts[split]
 
 
