@@ -136,7 +136,7 @@ class Run:
 def busy(count: int) -> Iterator[None]:
     """So many processes beside this one that compute all the time, until the block is left."""
     # They end by themselves, should this process be killed.
-    code = "import time; end = time.time() + 600\nwhile time.time() < end: pass"
+    code = "import time; end = time.time() + 3600\nwhile time.time() < end: pass"
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
     try:
         yield

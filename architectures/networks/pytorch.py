@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from ...wrappers.pytorch.linear import linear
 from . import description
 from .description import EPSILON
 
@@ -26,15 +27,22 @@ LAYOUT = {
 GATES = "ifco"
 
 
+class Linear(nn.Linear):
+    """PyTorch's layer on the kernel that is the fastest on this processor."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return linear(X, self.weight, self.bias)
+
+
 class FeedForward(nn.Module):
     def __init__(self, network: description.FeedForward, nO: int, nI: int):
         super().__init__()
         width = network.hidden_width
         widths = [nI, *[width] * network.depth]
-        self.hidden = nn.ModuleList(nn.Linear(i, width) for i in widths[:-1])
+        self.hidden = nn.ModuleList(Linear(i, width) for i in widths[:-1])
         norms = network.depth if network.normalize else 0
         self.norm = nn.ModuleList(nn.LayerNorm(width, EPSILON) for _ in range(norms))
-        self.out = nn.Linear(widths[-1], nO)
+        self.out = Linear(widths[-1], nO)
         self.activate_output = network.activate_output
 
     def forward(self, X: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
@@ -58,9 +66,7 @@ class WindowEncoder(nn.Module):
         super().__init__()
         self.size, self.pieces = network.window_size, network.maxout_pieces
         window = nI * (2 * self.size + 1)
-        self.windows = nn.ModuleList(
-            nn.Linear(window, nO * self.pieces) for _ in range(network.depth)
-        )
+        self.windows = nn.ModuleList(Linear(window, nO * self.pieces) for _ in range(network.depth))
         self.norms = nn.ModuleList(nn.LayerNorm(nO, EPSILON) for _ in range(network.depth))
 
     def forward(self, X: torch.Tensor, mask: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
@@ -70,10 +76,18 @@ class WindowEncoder(nn.Module):
         is_row = mask[nW : nW + rows, None]
         for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
             around = torch.cat([X[j : j + rows] for j in range(2 * nW + 1)], dim=1)
-            Y = norm(window(around).unflatten(1, (-1, self.pieces)).amax(dim=2)) * is_row
+            Y = norm(_maxout(window, around, self.pieces)) * is_row
             Y = pad(Y, (0, 0, nW, nW))
             X = X + (Y * masks[i] if masks else Y)
         return X
+
+
+def _maxout(layer: nn.Linear, X: torch.Tensor, pieces: int) -> torch.Tensor:
+    """The largest of each unit's pieces. They are side by side in the parameters; with the pieces
+    apart, whole rows are compared at once."""
+    W = layer.weight.unflatten(0, (-1, pieces)).transpose(0, 1)
+    b = layer.bias.unflatten(0, (-1, pieces)).t()
+    return linear(X, W.flatten(0, 1), b.flatten()).unflatten(1, b.shape).amax(dim=1)
 
 
 class BiLSTM(nn.Module):
@@ -124,11 +138,11 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.heads = network.heads
         self.attention_norm = nn.LayerNorm(width, EPSILON)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.attended = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.attended = Linear(width, width)
         self.hidden_norm = nn.LayerNorm(width, EPSILON)
-        self.hidden = nn.Linear(width, network.hidden_width)
-        self.out = nn.Linear(network.hidden_width, width)
+        self.hidden = Linear(width, network.hidden_width)
+        self.out = Linear(network.hidden_width, width)
 
     def forward(self, X: torch.Tensor, padding: Padding, *masks: torch.Tensor) -> torch.Tensor:
         """X: Rows without padding, which only attention wants."""

@@ -13,7 +13,7 @@ FOLDERS = {fw.id: ROOT / "wrappers" / fw.id for fw in FRAMEWORKS}
 ALONE = {
     # Makes MXNet importable; lends its memory, for which other frameworks have functions.
     # Which kernels and instructions there are, where others take NumPy's product.
-    "pytorch": {"processor.py"},
+    "pytorch": {"processor.py", "linear.py"},
     "mxnet": {"compat.py", "arrays.py:memory", "arrays.py:address"},
     # Thinc's decorator for Keras models; functions to call, where others have modules; TensorFlow
     # computes on aligned memory only, and takes what is aligned without a copy.
