@@ -19,6 +19,7 @@ from ..wrappers import (
 from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import THINC, install_command
 from ..wrappers.threads import check_threads
+from .transitions import speed_up_parsers
 
 
 def use_framework(
@@ -76,6 +77,7 @@ def use_framework(
         if is_installed(fw.id):
             use_framework_ops(fw.token, threads)
             Alignment.from_strings = classmethod(_from_strings)
+            speed_up_parsers()
         else:
             warnings.warn(
                 f"{fw.token} is not installed, so the pipeline runs on Thinc's kernels, which are "
