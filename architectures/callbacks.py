@@ -20,6 +20,7 @@ from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import NUMPY, THINC, install_command
 from ..wrappers.ops import check_precision
 from ..wrappers.threads import check_threads
+from .transitions import speed_up_parsers
 
 
 def use_framework(
@@ -91,6 +92,7 @@ def use_framework(
             fw = NUMPY
         use_framework_ops(fw.token, threads, kernel, precision)
         Alignment.from_strings = classmethod(_from_strings)
+        speed_up_parsers()
         return language
 
     return before_creation
