@@ -83,7 +83,8 @@ def trained(framework, updates=15, **settings):
     optimizer = nlp.initialize(lambda: examples_of(nlp))
     losses = {}
     for _ in range(updates):
-        nlp.update(examples_of(nlp), sgd=optimizer, losses=losses, drop=0.1)
+        # Without dropout, whose masks are others on our ops than on Thinc's.
+        nlp.update(examples_of(nlp), sgd=optimizer, losses=losses, drop=0.0)
     return nlp, losses
 
 
