@@ -1,0 +1,377 @@
+"""Words once: a token's vector is computed once for all tokens of a batch that have the same
+features, and copied to each of them."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Set, Tuple, Union, cast
+
+import numpy
+import thinc.layers.layernorm
+from spacy.attrs import IDS, ORTH
+from spacy.pipeline.tok2vec import Tok2VecListener
+from spacy.tokens import Doc, Token
+from thinc.api import Model, Ops
+from thinc.layers.chain import forward as forward_chain
+from thinc.types import Floats2d, Ints1d
+
+Attribute = Union[int, str]
+Tok2Vec = Model[List[Doc], List[Floats2d]]
+
+# In prediction, batches of fewer tokens are computed as they are: few of their words repeat, and
+# finding those that do takes longer than it saves.
+MIN_TOKENS = 150
+
+# What the sums below multiply columns with: odd numbers without a pattern.
+_FACTORS = numpy.random.RandomState(0).randint(2**63, size=64, dtype="uint64") * 2 + 1
+
+
+# Which tokens are the same
+
+
+class Types:
+    """The distinct tokens of a batch, to be handed to an embedding in place of its docs.
+
+    It has what embeddings ask a doc for: its length, its vocab, its tokens, `to_array` and
+    `to_utf8_array`. Everything is read from the docs, of one token for each type.
+    """
+
+    def __init__(self, docs: Sequence[Any], attributes: Sequence[int]):
+        """
+        docs: Docs or spans with at least one token.
+        attributes: The numbers of the attributes in which tokens of one type agree.
+        """
+        self._docs = docs
+        self._attributes = list(attributes)
+        self.lengths = numpy.asarray([len(doc) for doc in docs], dtype="int32")
+        rows = _to_array(docs, self._attributes)
+        # For each type the place of one of its tokens in the batch; for each token its type.
+        self._places, self.indices = group(rows)
+        self._rows = rows[self._places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Token]:
+        ends = self.lengths.cumsum()
+        for place, i in zip(self._places, self._find_docs()):
+            yield self._docs[i][int(place - ends[i] + self.lengths[i])]
+
+    @property
+    def vocab(self) -> Any:
+        """That of the first doc, in which spaCy looks up the vectors of all."""
+        return self._docs[0].vocab
+
+    def to_array(self, attributes: Union[Attribute, Sequence[Attribute]]) -> numpy.ndarray:
+        """As `Doc.to_array`: a column for each attribute, of one dimension if there is one."""
+        is_one = isinstance(attributes, str) or not hasattr(attributes, "__iter__")
+        numbers = [_number(name) for name in ([attributes] if is_one else attributes)]  # type: ignore
+        if set(numbers) <= set(self._attributes):
+            rows = self._rows[:, [self._attributes.index(number) for number in numbers]]
+        else:
+            rows = _to_array(self._docs, numbers)[self._places]
+        return rows if rows.shape[1] > 1 else rows[:, 0]
+
+    def to_utf8_array(self, nr_char: int = -1) -> numpy.ndarray:
+        """As `Doc.to_utf8_array`: the bytes of each word in the order first, last, second, last
+        but one, and so on, and 255 where there are no more."""
+        stores = [doc.vocab.strings for doc in self._docs]
+        orths = self.to_array(ORTH).tolist()
+        words = [stores[i][orth].encode("utf8") for i, orth in zip(self._find_docs(), orths)]
+        lengths = numpy.fromiter(map(len, words), dtype="int64", count=len(words))[:, None]
+        ends = lengths.cumsum()[:, None]
+        text = numpy.frombuffer(b"".join([*words, b"\xff"]), dtype="uint8")
+        nth = numpy.arange(lengths.max() if nr_char == -1 else nr_char)
+        places = numpy.where(nth % 2, ends - 1 - nth // 2, ends - lengths + nth // 2)
+        # Past a word's end, the 255 behind all of them.
+        return text[numpy.where(nth < lengths, places, len(text) - 1)]
+
+    def _find_docs(self) -> List[int]:
+        """For each type the number of the doc that its token is in."""
+        docs: List[int] = numpy.searchsorted(self.lengths.cumsum(), self._places, "right").tolist()
+        return docs
+
+    def spread(self, ops: Ops, rows: Floats2d) -> Floats2d:
+        """A row per type to a row per token."""
+        return cast(Floats2d, ops.xp.take(rows, ops.asarray(self.indices), axis=0))
+
+    def sum(self, ops: Ops, rows: Floats2d) -> Floats2d:
+        """A row per token to the sums of each type's."""
+        sums = ops.alloc2f(len(self), rows.shape[1])
+        ops.scatter_add(sums, cast(Ints1d, ops.asarray_i(self.indices, dtype="int32")), rows)
+        return sums
+
+
+def group(rows: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    """Find equal rows.
+
+    rows (uint64): Of shape (n, columns), both at least 1.
+    Returns the number of one row for each distinct one, and for each row the number of that.
+    """
+    columns = rows.shape[1]
+    # One number for each row: sorting those is many times faster than sorting rows. Overflow is
+    # what makes it a hash.
+    keys = rows[:, 0] if columns == 1 else rows @ numpy.resize(_FACTORS, columns)
+    places, indices = _group_numbers(keys)
+    if columns > 1 and not numpy.array_equal(rows[places[indices]], rows):
+        # Two rows have the same number.
+        _, places, indices = numpy.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return places, indices.ravel()
+
+
+def _group_numbers(keys: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    # numpy.unique takes twice as long.
+    order = keys.argsort()
+    ordered = keys[order]
+    is_new = numpy.ones(len(keys), dtype=bool)
+    numpy.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    indices = numpy.empty(len(keys), dtype="intp")
+    indices[order] = is_new.cumsum() - 1
+    return order[is_new], indices
+
+
+def _to_array(docs: Sequence[Any], attributes: List[int]) -> numpy.ndarray:
+    """The features of all tokens, of shape (tokens, attributes)."""
+    arrays = [
+        doc.to_array(attributes)
+        if hasattr(doc, "to_array")
+        else doc.doc.to_array(attributes)[doc.start : doc.end]
+        for doc in docs
+    ]
+    return numpy.concatenate(arrays).reshape((-1, len(attributes)))
+
+
+def _number(attribute: Attribute) -> int:
+    """The number of an attribute, by which spaCy finds it sooner than by its name."""
+    number = IDS.get(attribute.upper()) if isinstance(attribute, str) else attribute
+    if number is None:
+        raise ValueError(
+            f"Expected the name of an attribute of tokens, such as 'ORTH', got {attribute!r}."
+        )
+    return int(number)
+
+
+# What a model reads of a token
+
+# Layers are recognized by the functions that they run. These treat each row by itself.
+_ROW_WISE = {
+    *(
+        f"thinc.layers.{name}.forward"
+        for name in (
+            "add",
+            "chain",
+            "clipped_linear",
+            "concatenate",
+            "dropout",
+            "embed",
+            "gelu",
+            "hashembed",
+            "layernorm",
+            "linear",
+            "list2ragged",
+            "logistic",
+            "maxout",
+            "mish",
+            "noop",
+            "ragged2list",
+            "relu",
+            "residual",
+            "sigmoid",
+            "softmax",
+            "softmax_activation",
+            "swish",
+            "with_array",
+            "with_array2d",
+        )
+    ),
+    *(
+        f"spacy_frameworks.architectures.{name}"
+        for name in (
+            "layers._forward_any_batch",
+            "layers._forward_softmax",
+            "layers._forward_logistic",
+            "networks.thinc._forward",
+            "words._forward_tokens",
+        )
+    ),
+}
+
+
+class Reading:
+    """What a model reads of a token, as far as its layers are known."""
+
+    def __init__(self, layers: Sequence[Model], vocab: Any = None):
+        """
+        layers: The model's parts.
+        vocab: Where vectors are looked up. It says by which attribute; if None, the word itself.
+        """
+        self.attributes: Set[int] = set()
+        self.unknown: List[Model] = []
+        self._read(layers, vocab)
+
+    def _read(self, layers: Sequence[Model], vocab: Any) -> None:
+        for layer in layers:
+            attributes = _attributes(layer, vocab)
+            if attributes is None:
+                self.unknown.append(layer)
+                continue
+            self.attributes.update(map(_number, attributes))
+            if not layer.attrs.get("features"):
+                self._read(layer.layers, vocab)
+
+
+def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
+    """What a layer by itself reads of a token; None if it may see other tokens, or is unknown."""
+    function = node._func
+    name = f"{function.__module__}.{getattr(function, '__qualname__', '')}"
+    if type(node) is not Model:
+        return None
+    # Our ops put a function of theirs in place of Thinc's.
+    if name in _ROW_WISE or function is thinc.layers.layernorm.forward:
+        return []
+    if name == "spacy.ml.featureextractor.forward":
+        return cast(Sequence[Attribute], node.attrs["columns"])
+    if name == "spacy.ml._character_embed.forward":
+        return [ORTH]
+    if name == "spacy.ml.staticvectors.forward":
+        return [ORTH if vocab is None else getattr(vocab.vectors, "attr", ORTH)]
+    if name == "thinc.layers.array_getitem.forward":
+        # Columns, and not rows.
+        index = node.attrs["index"]
+        takes_all = isinstance(index, tuple) and index[0] in (slice(None), slice(0, None))
+        return [] if takes_all else None
+    if name == "spacy_frameworks.wrappers.wrapper.forward":
+        return [] if node.attrs.get("network", {}).get("name") == "FeedForward" else None
+    if name == f"{__name__}._forward_unique":
+        return cast(Sequence[Attribute], node.attrs["features"] or [])
+    return None
+
+
+# Layers
+
+
+def UniqueTokens(
+    embed: Model[List[Doc], List[Floats2d]],
+    features: Optional[List[str]] = None,
+    training: bool = False,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Compute an embedding once for all tokens of a batch that have the same features.
+
+    embed (Model): The embedding: of each token by itself, whatever is around it.
+    features (List[str]): The attributes of a token that the embedding reads, such as "ORTH" and
+        "SHAPE". None finds them in spaCy's and this package's layers. An embedding with other
+        layers has to be told; it is called with a `Types` in place of docs.
+    training (bool): Whether to do so in training, too. All tokens of a type share a dropout mask
+        then.
+    RETURNS (Model): From docs to an array of vectors per doc, the same as the embedding's.
+
+    Raises ValueError if the embedding has layers that are unknown or see a token's neighbours, and
+    `features` is None; if it has a listener; or if there is no attribute of such a name.
+    """
+    for name in features or []:
+        _number(name)
+    model: Tok2Vec = Model(
+        "unique_tokens",
+        _forward_unique,
+        init=_init_unique,
+        layers=[embed],
+        dims={name: embed.maybe_get_dim(name) for name in embed.dim_names},
+        attrs={"features": features, "training": training},
+    )
+    for name in embed.ref_names:
+        model.set_ref(name, embed.maybe_get_ref(name))
+    _find_attributes(model)
+    return model
+
+
+def _find_attributes(model: Tok2Vec, vocab: Any = None) -> List[int]:
+    """The numbers of the attributes that the embedding in UniqueTokens reads."""
+    (embed,), features = model.layers, model.attrs["features"]
+    for node in embed.walk():
+        if isinstance(node, Tok2VecListener):
+            raise ValueError(
+                f"UniqueTokens needs an embedding of each token by itself, but {node.name!r} "
+                "listens to one that has seen the tokens around. Put UniqueTokens around the "
+                "`embed` of the component that is listened to."
+            )
+    if features:
+        return [_number(name) for name in features]
+    reading = Reading([embed], vocab)
+    if reading.unknown or not reading.attributes:
+        names = ", ".join(repr(node.name) for node in reading.unknown or [embed])
+        raise ValueError(
+            "UniqueTokens needs an embedding of each token by itself, from features that it can "
+            f"tell, but found layers that see a token's neighbours, or may: {names}. Put it around "
+            "the `embed` of spacy.Tok2Vec.v2, and leave `encode` outside. If the embedding is one "
+            'of your own, say what it reads of a token, as in features = ["ORTH"].'
+        )
+    return sorted(reading.attributes)
+
+
+def _forward_unique(
+    model: Tok2Vec, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    embed, ops = model.layers[0], model.ops
+    tokens = sum(map(len, docs))
+    if not tokens and model.has_dim("nO"):
+        # spaCy's embeddings refuse it.
+        return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dYs: []
+    is_wanted = model.attrs["training"] if is_train else tokens >= MIN_TOKENS
+    if not tokens or not is_wanted or isinstance(docs[0], Types):
+        return embed(docs, is_train)
+    types = Types(docs, _find_attributes(model, docs[0].vocab))
+    (Y,), backprop_embed = embed(cast(Any, [types]), is_train)
+
+    def backprop(dYs: List[Floats2d]) -> List[Doc]:
+        dY = cast(Floats2d, ops.flatten(cast(Any, dYs)))
+        backprop_embed([types.sum(ops, dY)])
+        return []
+
+    return _per_doc(ops, types, Y), backprop
+
+
+def _init_unique(model: Tok2Vec, X: Any = None, Y: Any = None) -> None:
+    embed = model.layers[0]
+    embed.initialize(X=X, Y=Y)
+    for name in embed.dim_names:
+        value = embed.maybe_get_dim(name)
+        if value is not None:
+            model.set_dim(name, value)
+
+
+def _per_doc(ops: Ops, types: Types, rows: Floats2d) -> List[Floats2d]:
+    return cast(List[Floats2d], ops.unflatten(types.spread(ops, rows), cast(Any, types.lengths)))
+
+
+def find_types(layers: Sequence[Model], docs: List[Doc]) -> Optional[Types]:
+    """The types of a batch for a model of these parts; None if it is not known to treat each token
+    by itself, or if it would take longer."""
+    if sum(map(len, docs)) < MIN_TOKENS or isinstance(docs[0], Types):
+        return None
+    # The tree may have changed since the last time, and to look again takes no time beside the
+    # rest of such a batch.
+    reading = Reading(layers, docs[0].vocab)
+    if reading.unknown or not reading.attributes:
+        return None
+    return Types(docs, sorted(reading.attributes))
+
+
+def once_per_type(model: Tok2Vec) -> Tok2Vec:
+    """A `chain` that in prediction runs once per type, if all of its layers are known to treat
+    each token by itself. In the tree it looks as it did."""
+    return Model(
+        model.name,
+        _forward_tokens,
+        init=model.init,
+        layers=model.layers,
+        dims={name: model.maybe_get_dim(name) for name in model.dim_names},
+    )
+
+
+def _forward_tokens(
+    model: Tok2Vec, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    types = None if is_train else find_types(model.layers, docs)
+    if types is None:
+        return cast(Any, forward_chain(model, docs, is_train))
+    (Y,), backprop = forward_chain(model, [types], is_train)  # type: ignore[arg-type]
+    return _per_doc(model.ops, types, Y), backprop
