@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, get_width, list2ragged, reduce_mean
 from thinc.types import Floats2d, Ragged
 
-from .words import find_types
+from .words import group_tokens
 
 Tok2Vec = Model[List[Doc], List[Floats2d]]
 
@@ -59,11 +59,11 @@ def _forward_mean(
         return model.ops.alloc2f(len(docs), model.get_dim("nO")), lambda dY: []
     (pooled,), ops = model.layers, model.ops
     tok2vec, _, mean = pooled.layers
-    types = None if is_train else find_types([tok2vec], docs)
-    if types is None:
+    words = None if is_train else group_tokens([tok2vec], docs)
+    if words is None:
         return pooled(docs, is_train)
-    (vectors,) = tok2vec.predict([types])
-    tokens = Ragged(types.spread(ops, vectors), ops.asarray1i(types.lengths))
+    (vectors,) = tok2vec.predict(words.types())
+    tokens = Ragged(words.spread(ops, vectors), ops.asarray1i(words.lengths))
     return mean(tokens, is_train)
 
 

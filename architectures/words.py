@@ -12,7 +12,7 @@ from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc, Token
 from thinc.api import Model, Ops
 from thinc.layers.chain import forward as forward_chain
-from thinc.types import Floats2d, Ints1d
+from thinc.types import Floats2d
 
 Attribute = Union[int, str]
 Tok2Vec = Model[List[Doc], List[Floats2d]]
@@ -20,6 +20,10 @@ Tok2Vec = Model[List[Doc], List[Floats2d]]
 # In prediction, batches of fewer tokens are computed as they are: few of their words repeat, and
 # finding those that do takes longer than it saves.
 MIN_TOKENS = 150
+
+# In spaCy's gradient of characters, of all tokens of a doc with the same character in the same
+# place only one counts. So in training an embedding gets its types as docs of so few.
+TYPES_IN_TRAINING = 16
 
 # What the sums below multiply columns with: odd numbers without a pattern.
 _FACTORS = numpy.random.RandomState(0).randint(2**63, size=64, dtype="uint64") * 2 + 1
@@ -29,32 +33,35 @@ _FACTORS = numpy.random.RandomState(0).randint(2**63, size=64, dtype="uint64") *
 
 
 class Types:
-    """The distinct tokens of a batch, to be handed to an embedding in place of its docs.
+    """Distinct tokens of a batch, to be handed to an embedding in place of a doc.
 
     It has what embeddings ask a doc for: its length, its vocab, its tokens, `to_array` and
     `to_utf8_array`. Everything is read from the docs, of one token for each type.
     """
 
-    def __init__(self, docs: Sequence[Any], attributes: Sequence[int]):
+    def __init__(
+        self,
+        docs: Sequence[Any],
+        places: numpy.ndarray,
+        attributes: List[int],
+        rows: numpy.ndarray,
+    ):
         """
-        docs: Docs or spans with at least one token.
-        attributes: The numbers of the attributes in which tokens of one type agree.
+        docs: The docs or spans.
+        places: Of each type one of its tokens, by number in the batch.
+        attributes: Numbers of attributes that have been read already.
+        rows: Their values, of shape (types, attributes).
         """
-        self._docs = docs
-        self._attributes = list(attributes)
-        self.lengths = numpy.asarray([len(doc) for doc in docs], dtype="int32")
-        rows = _to_array(docs, self._attributes)
-        # For each type the place of one of its tokens in the batch; for each token its type.
-        self._places, self.indices = group(rows)
-        self._rows = rows[self._places]
+        self._docs, self._places = docs, places
+        self._attributes, self._rows = attributes, rows
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __iter__(self) -> Iterator[Token]:
-        ends = self.lengths.cumsum()
-        for place, i in zip(self._places, self._find_docs()):
-            yield self._docs[i][int(place - ends[i] + self.lengths[i])]
+        docs, starts = self._find_docs()
+        for place, i in zip(self._places, docs):
+            yield self._docs[i][int(place - starts[i])]
 
     @property
     def vocab(self) -> Any:
@@ -64,7 +71,7 @@ class Types:
     def to_array(self, attributes: Union[Attribute, Sequence[Attribute]]) -> numpy.ndarray:
         """As `Doc.to_array`: a column for each attribute, of one dimension if there is one."""
         is_one = isinstance(attributes, str) or not hasattr(attributes, "__iter__")
-        numbers = [_number(name) for name in ([attributes] if is_one else attributes)]  # type: ignore
+        numbers = [_number(name) for name in cast(Any, [attributes] if is_one else attributes)]
         if set(numbers) <= set(self._attributes):
             rows = self._rows[:, [self._attributes.index(number) for number in numbers]]
         else:
@@ -76,7 +83,8 @@ class Types:
         but one, and so on, and 255 where there are no more."""
         stores = [doc.vocab.strings for doc in self._docs]
         orths = self.to_array(ORTH).tolist()
-        words = [stores[i][orth].encode("utf8") for i, orth in zip(self._find_docs(), orths)]
+        docs, _ = self._find_docs()
+        words = [stores[i][orth].encode("utf8") for i, orth in zip(docs, orths)]
         lengths = numpy.fromiter(map(len, words), dtype="int64", count=len(words))[:, None]
         ends = lengths.cumsum()[:, None]
         text = numpy.frombuffer(b"".join([*words, b"\xff"]), dtype="uint8")
@@ -85,19 +93,50 @@ class Types:
         # Past a word's end, the 255 behind all of them.
         return text[numpy.where(nth < lengths, places, len(text) - 1)]
 
-    def _find_docs(self) -> List[int]:
-        """For each type the number of the doc that its token is in."""
-        docs: List[int] = numpy.searchsorted(self.lengths.cumsum(), self._places, "right").tolist()
-        return docs
+    def _find_docs(self) -> Tuple[List[int], numpy.ndarray]:
+        """In which doc the token of each type is, and where in the batch each doc starts."""
+        ends = numpy.cumsum([len(doc) for doc in self._docs])
+        docs: List[int] = numpy.searchsorted(ends, self._places, "right").tolist()
+        return docs, numpy.concatenate([[0], ends])
+
+
+class Grouping:
+    """Which tokens of a batch are of one type."""
+
+    def __init__(self, docs: Sequence[Any], attributes: Sequence[int]):
+        """
+        docs: Docs or spans with at least one token.
+        attributes: The numbers of the attributes in which tokens of one type agree.
+        """
+        self._docs, self._attributes = docs, list(attributes)
+        self.lengths: Any = numpy.asarray([len(doc) for doc in docs], dtype="int32")
+        self._rows = _to_array(docs, self._attributes)
+        # Of each type one of its tokens, and of each token its type.
+        self._places: numpy.ndarray
+        self._indices: Any
+        self._places, self._indices = group(self._rows)
+
+    def types(self, size: Optional[int] = None) -> List[Types]:
+        """The types, in parts of this size, or all in one."""
+        count = len(self._places)
+        return [
+            Types(self._docs, places, self._attributes, self._rows[places])
+            for i in range(0, count, size or count)
+            for places in [self._places[i : i + (size or count)]]
+        ]
 
     def spread(self, ops: Ops, rows: Floats2d) -> Floats2d:
         """A row per type to a row per token."""
-        return cast(Floats2d, ops.xp.take(rows, ops.asarray(self.indices), axis=0))
+        return cast(Floats2d, ops.xp.take(rows, ops.asarray(self._indices), axis=0))
+
+    def spread_per_doc(self, ops: Ops, rows: Floats2d) -> List[Floats2d]:
+        """A row per type to an array for each doc."""
+        return ops.unflatten(self.spread(ops, rows), self.lengths)
 
     def sum(self, ops: Ops, rows: Floats2d) -> Floats2d:
         """A row per token to the sums of each type's."""
-        sums = ops.alloc2f(len(self), rows.shape[1])
-        ops.scatter_add(sums, cast(Ints1d, ops.asarray_i(self.indices, dtype="int32")), rows)
+        sums = ops.alloc2f(len(self._places), rows.shape[1])
+        ops.scatter_add(sums, ops.asarray1i(self._indices, dtype="int32"), rows)
         return sums
 
 
@@ -131,12 +170,7 @@ def _group_numbers(keys: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
 
 def _to_array(docs: Sequence[Any], attributes: List[int]) -> numpy.ndarray:
     """The features of all tokens, of shape (tokens, attributes)."""
-    arrays = [
-        doc.to_array(attributes)
-        if hasattr(doc, "to_array")
-        else doc.doc.to_array(attributes)[doc.start : doc.end]
-        for doc in docs
-    ]
+    arrays = [doc.to_array(attributes) for doc in docs]
     return numpy.concatenate(arrays).reshape((-1, len(attributes)))
 
 
@@ -318,15 +352,16 @@ def _forward_unique(
     is_wanted = model.attrs["training"] if is_train else tokens >= MIN_TOKENS
     if not tokens or not is_wanted or isinstance(docs[0], Types):
         return embed(docs, is_train)
-    types = Types(docs, _find_attributes(model, docs[0].vocab))
-    (Y,), backprop_embed = embed(cast(Any, [types]), is_train)
+    words = Grouping(docs, _find_attributes(model, docs[0].vocab))
+    types = words.types(TYPES_IN_TRAINING if is_train else None)
+    Ys, backprop_embed = embed(cast(Any, types), is_train)
 
     def backprop(dYs: List[Floats2d]) -> List[Doc]:
-        dY = cast(Floats2d, ops.flatten(cast(Any, dYs)))
-        backprop_embed([types.sum(ops, dY)])
+        sums = words.sum(ops, cast(Floats2d, ops.flatten(cast(Any, dYs))))
+        backprop_embed(ops.unflatten(sums, cast(Any, numpy.asarray([len(Y) for Y in Ys]))))
         return []
 
-    return _per_doc(ops, types, Y), backprop
+    return words.spread_per_doc(ops, cast(Floats2d, ops.flatten(cast(Any, Ys)))), backprop
 
 
 def _init_unique(model: Tok2Vec, X: Any = None, Y: Any = None) -> None:
@@ -338,11 +373,7 @@ def _init_unique(model: Tok2Vec, X: Any = None, Y: Any = None) -> None:
             model.set_dim(name, value)
 
 
-def _per_doc(ops: Ops, types: Types, rows: Floats2d) -> List[Floats2d]:
-    return cast(List[Floats2d], ops.unflatten(types.spread(ops, rows), cast(Any, types.lengths)))
-
-
-def find_types(layers: Sequence[Model], docs: List[Doc]) -> Optional[Types]:
+def group_tokens(layers: Sequence[Model], docs: List[Doc]) -> Optional[Grouping]:
     """The types of a batch for a model of these parts; None if it is not known to treat each token
     by itself, or if it would take longer."""
     if sum(map(len, docs)) < MIN_TOKENS or isinstance(docs[0], Types):
@@ -352,7 +383,7 @@ def find_types(layers: Sequence[Model], docs: List[Doc]) -> Optional[Types]:
     reading = Reading(layers, docs[0].vocab)
     if reading.unknown or not reading.attributes:
         return None
-    return Types(docs, sorted(reading.attributes))
+    return Grouping(docs, sorted(reading.attributes))
 
 
 def once_per_type(model: Tok2Vec) -> Tok2Vec:
@@ -370,8 +401,8 @@ def once_per_type(model: Tok2Vec) -> Tok2Vec:
 def _forward_tokens(
     model: Tok2Vec, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
-    types = None if is_train else find_types(model.layers, docs)
-    if types is None:
+    words = None if is_train else group_tokens(model.layers, docs)
+    if words is None:
         return cast(Any, forward_chain(model, docs, is_train))
-    (Y,), backprop = forward_chain(model, [types], is_train)  # type: ignore[arg-type]
-    return _per_doc(model.ops, types, Y), backprop
+    (Y,), backprop = forward_chain(model, cast(Any, words.types()), is_train)
+    return words.spread_per_doc(model.ops, Y), backprop
