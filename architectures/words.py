@@ -240,17 +240,13 @@ class Reading:
         """
         self.attributes: Set[int] = set()
         self.unknown: List[Model] = []
-        self._read(layers, vocab)
-
-    def _read(self, layers: Sequence[Model], vocab: Any) -> None:
         for layer in layers:
-            attributes = _attributes(layer, vocab)
-            if attributes is None:
+            own, below = _attributes(layer, vocab), Reading(layer.layers, vocab)
+            self.attributes.update(below.attributes, map(_number, own or []))
+            if own is None:
                 self.unknown.append(layer)
-                continue
-            self.attributes.update(map(_number, attributes))
-            if not layer.attrs.get("features"):
-                self._read(layer.layers, vocab)
+            elif not layer.attrs.get("features"):
+                self.unknown += below.unknown
 
 
 def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
@@ -291,9 +287,9 @@ def UniqueTokens(
     """Compute an embedding once for all tokens of a batch that have the same features.
 
     embed (Model): The embedding: of each token by itself, whatever is around it.
-    features (List[str]): The attributes of a token that the embedding reads, such as "ORTH" and
-        "SHAPE". None finds them in spaCy's and this package's layers. An embedding with other
-        layers has to be told; it is called with a `Types` in place of docs.
+    features (List[str]): The attributes of a token that layers of your own read, such as "ORTH"
+        and "SHAPE". They are called with a list of `Types` in place of docs. What spaCy's
+        embeddings read is found.
     training (bool): Whether to do so in training, too. All tokens of a type share a dropout mask
         then.
     RETURNS (Model): From docs to an array of vectors per doc, the same as the embedding's.
@@ -303,6 +299,7 @@ def UniqueTokens(
     """
     for name in features or []:
         _number(name)
+    _check(embed, features)
     model: Tok2Vec = Model(
         "unique_tokens",
         _forward_unique,
@@ -313,13 +310,10 @@ def UniqueTokens(
     )
     for name in embed.ref_names:
         model.set_ref(name, embed.maybe_get_ref(name))
-    _find_attributes(model)
     return model
 
 
-def _find_attributes(model: Tok2Vec, vocab: Any = None) -> List[int]:
-    """The numbers of the attributes that the embedding in UniqueTokens reads."""
-    (embed,), features = model.layers, model.attrs["features"]
+def _check(embed: Tok2Vec, features: Optional[List[str]]) -> None:
     for node in embed.walk():
         if isinstance(node, Tok2VecListener):
             raise ValueError(
@@ -327,10 +321,8 @@ def _find_attributes(model: Tok2Vec, vocab: Any = None) -> List[int]:
                 "listens to one that has seen the tokens around. Put UniqueTokens around the "
                 "`embed` of the component that is listened to."
             )
-    if features:
-        return [_number(name) for name in features]
-    reading = Reading([embed], vocab)
-    if reading.unknown or not reading.attributes:
+    reading = Reading([embed])
+    if not features and (reading.unknown or not reading.attributes):
         names = ", ".join(repr(node.name) for node in reading.unknown or [embed])
         raise ValueError(
             "UniqueTokens needs an embedding of each token by itself, from features that it can "
@@ -338,21 +330,21 @@ def _find_attributes(model: Tok2Vec, vocab: Any = None) -> List[int]:
             "the `embed` of spacy.Tok2Vec.v2, and leave `encode` outside. If the embedding is one "
             'of your own, say what it reads of a token, as in features = ["ORTH"].'
         )
-    return sorted(reading.attributes)
 
 
 def _forward_unique(
     model: Tok2Vec, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
     embed, ops = model.layers[0], model.ops
-    tokens = sum(map(len, docs))
-    if not tokens and model.has_dim("nO"):
+    if model.has_dim("nO") and not any(map(len, docs)):
         # spaCy's embeddings refuse it.
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dYs: []
-    is_wanted = model.attrs["training"] if is_train else tokens >= MIN_TOKENS
-    if not tokens or not is_wanted or isinstance(docs[0], Types):
+    words = None
+    if model.attrs["training"] or not is_train:
+        least = 1 if is_train else MIN_TOKENS
+        words = group_tokens([embed], docs, model.attrs["features"], least)
+    if words is None:
         return embed(docs, is_train)
-    words = Grouping(docs, _find_attributes(model, docs[0].vocab))
     types = words.types(TYPES_IN_TRAINING if is_train else None)
     Ys, backprop_embed = embed(cast(Any, types), is_train)
 
@@ -373,17 +365,26 @@ def _init_unique(model: Tok2Vec, X: Any = None, Y: Any = None) -> None:
             model.set_dim(name, value)
 
 
-def group_tokens(layers: Sequence[Model], docs: List[Doc]) -> Optional[Grouping]:
+def group_tokens(
+    layers: Sequence[Model],
+    docs: List[Doc],
+    features: Optional[List[str]] = None,
+    least: Optional[int] = None,
+) -> Optional[Grouping]:
     """The types of a batch for a model of these parts; None if it is not known to treat each token
-    by itself, or if it would take longer."""
-    if sum(map(len, docs)) < MIN_TOKENS or isinstance(docs[0], Types):
+    by itself, or has fewer tokens than `least`, which is MIN_TOKENS if None.
+
+    features: What layers that are not known read of a token, if it is that alone.
+    """
+    if sum(map(len, docs)) < (least or MIN_TOKENS) or isinstance(docs[0], Types):
         return None
     # The tree may have changed since the last time, and to look again takes no time beside the
     # rest of such a batch.
     reading = Reading(layers, docs[0].vocab)
-    if reading.unknown or not reading.attributes:
+    attributes = reading.attributes.union(map(_number, features or []))
+    if not attributes or (reading.unknown and not features):
         return None
-    return Grouping(docs, sorted(reading.attributes))
+    return Grouping(docs, sorted(attributes))
 
 
 def once_per_type(model: Tok2Vec) -> Tok2Vec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from typing import Any, List
 
 import numpy
@@ -26,7 +28,7 @@ from spacy_frameworks.architectures import (
     swap_framework,
 )
 from spacy_frameworks.architectures.corpus import sample
-from spacy_frameworks.architectures.words import _FACTORS, MIN_TOKENS, Grouping, group
+from spacy_frameworks.architectures.words import _FACTORS, _ROW_WISE, MIN_TOKENS, Grouping, group
 from spacy_frameworks.wrappers import use_framework_ops
 from thinc.api import (
     Dropout,
@@ -34,6 +36,7 @@ from thinc.api import (
     Model,
     NumpyOps,
     chain,
+    concatenate,
     expand_window,
     list2ragged,
     ragged2list,
@@ -137,6 +140,12 @@ ROWS = st.integers(1, 4).flatmap(
         max_size=20,
     )
 )
+
+
+@pytest.mark.parametrize("name", sorted(_ROW_WISE))
+def test_the_layers_that_are_known_exist(name):
+    module, _, function = name.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def assert_grouped(rows: numpy.ndarray) -> None:
@@ -259,7 +268,9 @@ def lengths_of_words() -> Model:
     def forward(model: Model, docs: Any, is_train: bool):
         model.attrs["seen"] = sum(len(doc) for doc in docs)
         Ys = [
-            model.ops.asarray2f([[len(token.text), len(token.shape_)] for token in doc])
+            model.ops.asarray2f(
+                [[len(t.text), len(t.shape_)] for t in doc] or model.ops.alloc2f(0, 2)
+            )
             for doc in docs
         ]
         return Ys, lambda dY: []
@@ -268,7 +279,7 @@ def lengths_of_words() -> Model:
 
 
 def test_an_embedding_that_is_unknown_says_what_it_reads():
-    docs = [doc for doc in make_docs() if len(doc)]
+    docs = make_docs()
     with pytest.raises(ValueError, match=r"'lengths_of_words'.*features = \[\"ORTH\"\]"):
         UniqueTokens(lengths_of_words())
     embed = lengths_of_words()
@@ -279,6 +290,28 @@ def test_an_embedding_that_is_unknown_says_what_it_reads():
     assert_same(embed.predict(docs), Ys)
     # Inside of another one, what it says is enough.
     assert_same(Ys, UniqueTokens(with_array_of(model)).predict(docs))
+
+
+def test_what_known_layers_read_counts_beside_the_features_that_are_named():
+    docs = make_docs()
+    known = drawn(hashes(["SHAPE"]), docs)
+    embed = concatenate(known, lengths_of_words())
+    model = UniqueTokens(embed, features=["LENGTH"])
+    assert_same(embed.predict(docs), model.predict(docs))
+    assert embed.layers[1].attrs["seen"] == len(
+        {(len(token), token.shape) for doc in docs for token in doc}
+    )
+
+
+def test_layers_that_are_wrapped_later_run_for_each_token():
+    docs = make_docs()
+    model = UniqueTokens(drawn(hashes(), docs))
+    expected = model.predict(docs)
+    for node in list(model.walk())[1:]:
+        # As spaCy's models_with_nvtx_range does.
+        node.replace_callbacks(functools.partial(node._func), init=node.init)
+    assert_same(expected, model.predict(docs))
+    assert count_rows(model, docs) == sum(map(len, docs))
 
 
 def with_array_of(model: Model) -> Model:
