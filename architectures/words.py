@@ -23,7 +23,7 @@ MIN_TOKENS = 150
 
 # In spaCy's gradient of characters, of all tokens of a doc with the same character in the same
 # place only one counts. So in training an embedding gets its types as docs of so few.
-TYPES_IN_TRAINING = 16
+TYPES_IN_TRAINING = 32
 
 # What the sums below multiply columns with: odd numbers without a pattern.
 _FACTORS = numpy.random.RandomState(0).randint(2**63, size=64, dtype="uint64") * 2 + 1
