@@ -44,6 +44,7 @@ def architectures():
             place = short.format(token=fw.token, custom=fw.custom)
             short_name = place.partition(":")[2]
             yield f"spacy-frameworks.{short_name}.v1 = {ARCHITECTURES}.{place}"
+    yield f"spacy-frameworks.UniqueTokens.v1 = {ARCHITECTURES}.words:UniqueTokens"
 
 
 def layers():

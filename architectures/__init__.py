@@ -22,11 +22,13 @@ from .networks import (
 from .swap import swap_config, swap_framework
 from .tagger import build_tagger
 from .textcat import build_textcat, resize_output
+from .words import UniqueTokens
 
 __all__ = [
     "BiLSTMEncoder",
     "FeedForward",
     "TransformerEncoder",
+    "UniqueTokens",
     "WindowEncoder",
     "build_bilstm_encoder",
     "build_feed_forward",

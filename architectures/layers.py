@@ -7,7 +7,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, cast
 from spacy.ml import CharacterEmbed
 from spacy.tokens import Doc
 from thinc.api import Model, chain, get_width, list2ragged, reduce_mean
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Ragged
+
+from .words import group_tokens
 
 Tok2Vec = Model[List[Doc], List[Floats2d]]
 
@@ -53,9 +55,16 @@ def _forward_any_batch(
 def _forward_mean(
     model: Model[List[Doc], Floats2d], docs: List[Doc], is_train: bool
 ) -> Tuple[Floats2d, Callable]:
-    if any(len(doc) for doc in docs):
-        return model.layers[0](docs, is_train)
-    return model.ops.alloc2f(len(docs), model.get_dim("nO")), lambda dY: []
+    if not any(len(doc) for doc in docs):
+        return model.ops.alloc2f(len(docs), model.get_dim("nO")), lambda dY: []
+    (pooled,), ops = model.layers, model.ops
+    tok2vec, _, mean = pooled.layers
+    words = None if is_train else group_tokens([tok2vec], docs)
+    if words is None:
+        return pooled(docs, is_train)
+    (vectors,) = tok2vec.predict(words.types())
+    tokens = Ragged(words.spread(ops, vectors), ops.asarray1i(words.lengths))
+    return mean(tokens, is_train)
 
 
 def _init_any_batch(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -11,6 +11,7 @@ from thinc.types import Floats2d
 from .layers import any_batch, embedding, softmax_output, with_labels
 from .networks import FeedForward, build_network
 from .per_framework import per_framework
+from .words import once_per_type
 
 
 def build_tagger(
@@ -45,7 +46,7 @@ def build_tagger(
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
     with Model.define_operators({">>": chain}):
         model = any_batch(tok2vec) >> with_array(network >> softmax_output(nO))
-    return with_labels(model, tok2vec, nO)
+    return with_labels(once_per_type(model), tok2vec, nO)
 
 
 globals().update(per_framework(lambda fw: f"{fw.token}Tagger", build_tagger))

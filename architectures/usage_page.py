@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 from .layers import any_batch, softmax_output, with_labels
 from .networks import FeedForward, build_network
 from .per_framework import per_framework
+from .words import once_per_type
 
 
 def build_custom_model(
@@ -45,7 +46,7 @@ def build_custom_model(
     layers = build_network(framework, FeedForward(hidden_width, activate_output=True), dropout, nO)
     with Model.define_operators({">>": chain}):
         model = any_batch(char_embed) >> with_array(layers >> softmax_output(nO))
-    return with_labels(model, char_embed, nO)
+    return with_labels(once_per_type(model), char_embed, nO)
 
 
 CUSTOM_MODELS = per_framework(lambda fw: f"Custom{fw.custom}Model", build_custom_model)

@@ -122,14 +122,21 @@ class Run:
             self.nlp.update(batch, sgd=self.optimizer, drop=0.1)
             return 1000 * (time.perf_counter() - begin)
 
-    def predict(self) -> float:
-        """Words per second of annotating all docs, in batches of 128."""
+    def predict(self, batch_size: int = 128) -> float:
+        """Words per second of annotating all docs."""
         docs = [example.x.copy() for example in self.examples]
         with hooked(self.ops, **self.hook):
             begin = time.perf_counter()
-            for _ in self.nlp.pipe(docs, batch_size=128):
+            for _ in self.nlp.pipe(docs, batch_size=batch_size):
                 pass
             return sum(map(len, docs)) / (time.perf_counter() - begin)
+
+    def predict_one(self, text: str) -> float:
+        """Milliseconds of annotating a text."""
+        with hooked(self.ops, self.threads):
+            begin = time.perf_counter()
+            self.nlp(text)
+            return 1000 * (time.perf_counter() - begin)
 
 
 @contextlib.contextmanager
@@ -273,6 +280,122 @@ def measure_latency(framework: str, data: Path, repeats: int) -> List[List[Any]]
         rows.append([title, framework, f"{first:.2f}", f"{second:.2f}", f"{second / first:.2f}"])
         console.print(*rows[-1])
     return rows
+
+
+def unique(embed: Dict[str, Any], training: bool = False) -> Dict[str, Any]:
+    name = "spacy-frameworks.UniqueTokens.v1"
+    return {"@architectures": name, "embed": embed, "training": training}
+
+
+# 20 words.
+TEXT = "We saw the house on the hill , and a woman told us that nobody lived there for years ."
+
+
+def measure_words(framework: str, data: Path, rounds: int = 9) -> List[List[Any]]:
+    """Prediction of taggers on CharacterEmbed in turn: words per second in batches of 256 docs, and
+    milliseconds of one text."""
+    stock = {"@architectures": "spacy.Tagger.v2", "tok2vec": CHARACTERS}
+    flat = {"@architectures": "spacy-frameworks.Tagger.v1"}
+    pipelines: Dict[str, Any] = {
+        "spacy.Tagger.v2, Thinc's ops": ("Thinc", stock),
+        "with the hook": (framework, stock),
+        "with the hook and UniqueTokens": (framework, {**stock, "tok2vec": unique(CHARACTERS)}),
+        "ThincTagger with the hook": (framework, {**flat, "framework": "Thinc"}),
+        f"{framework}Tagger with the hook": (framework, {**flat, "framework": framework}),
+    }
+    runs = [Run(ops, "tagger", settings, data, 1024) for ops, settings in pipelines.values()]
+    words: List[List[float]] = [[] for _ in runs]
+    ones: List[List[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, its in zip(runs, words):
+            its.append(run.predict(batch_size=256))
+        for _ in range(20):
+            for run, its in zip(runs, ones):
+                its.append(run.predict_one(TEXT))
+    speeds, times = ([statistics.median(its) for its in figures] for figures in (words, ones))
+    return [
+        [title, f"{speed:,.0f}", f"{speed / speeds[0]:.2f}", f"{ms:.2f}", f"{ms / times[0]:.2f}"]
+        for title, speed, ms in zip(pipelines, speeds, times)
+    ]
+
+
+WORDS_COLUMNS = [
+    "tagger",
+    "prediction, words/s",
+    "times as fast",
+    "one text of 20 words, ms",
+    "of the first",
+]
+WINDOW = {
+    "@architectures": "spacy.MaxoutWindowEncoder.v2",
+    "width": 96,
+    "window_size": 1,
+    "maxout_pieces": 3,
+    "depth": 4,
+}
+EMBEDDINGS: Dict[str, Dict[str, Any]] = {
+    "CharacterEmbed": CHARACTERS,
+    "MultiHashEmbed": {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": 96,
+        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+        "rows": [5000, 1000, 2500, 2500],
+        "include_static_vectors": False,
+    },
+}
+
+
+def window_tagger(embed: Dict[str, Any]) -> Dict[str, Any]:
+    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": WINDOW}
+    return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
+
+
+def measure_words_in_training(framework: str, data: Path, rounds: int = 60) -> List[List[Any]]:
+    """Steps of window taggers with UniqueTokens in training and without, in turn."""
+    rows = []
+    for title, embed in EMBEDDINGS.items():
+        for ops in ("Thinc", framework):
+            models = (window_tagger(embed), window_tagger(unique(embed, training=True)))
+            runs = [Run(ops, "tagger", settings, data, 160) for settings in models]
+            times: List[List[float]] = [[], []]
+            for i in range(rounds):
+                for run, its in zip(runs, times):
+                    milliseconds = run.update(i)
+                    if i >= 10:
+                        its.append(milliseconds)
+            without, once = (statistics.median(its) for its in times)
+            rows.append([title, ops, f"{without:.1f}", f"{once:.1f}", f"{without / once:.2f}"])
+            console.print(*rows[-1])
+    return rows
+
+
+WORDS_IN_TRAINING_COLUMNS = [
+    "window tagger on",
+    "ops",
+    "step, ms",
+    "with UniqueTokens, training = true, ms",
+    "times faster",
+]
+
+
+def words_table(data: Path, framework: str = "PyTorch") -> str:
+    """Prediction, training steps, and scores of what is computed once per type."""
+    call = f"({framework!r}, Path({str(data)!r}))"
+    scores = []
+    for title, embed in EMBEDDINGS.items():
+        for training in (False, True):
+            settings = window_tagger(unique(embed, training))
+            its = in_process(f"measure_scores({framework!r}, Path({str(data)!r}), 2, {settings!r})")
+            figures = [f"{score:.4f}" for score in (*its, statistics.mean(its))]
+            scores.append([title, str(training).lower(), *figures])
+    columns = ["window tagger on", "training", "seed 0", "seed 1", "seed 2", "mean"]
+    return "\n\n".join(
+        [
+            table(WORDS_COLUMNS, in_process(f"measure_words{call}")),
+            table(WORDS_IN_TRAINING_COLUMNS, in_process(f"measure_words_in_training{call}")),
+            table(columns, scores),
+        ]
+    )
 
 
 def alone(function: str, data: Path) -> List[List[Any]]:
@@ -471,14 +594,24 @@ GROWTH_COLUMNS = [
 ]
 
 
-def measure_scores(ops: str, data: Path, settings: Dict[str, str], epochs: int = 2) -> List[float]:
-    """Accuracy of spaCy's default tagger on the dev set, with three seeds."""
+def measure_scores(
+    ops: str,
+    data: Path,
+    epochs: int = 2,
+    model: Optional[Dict[str, Any]] = None,
+    settings: Optional[Dict[str, str]] = None,
+) -> List[float]:
+    """Accuracy of a tagger, spaCy's default one if none is given, on the dev set, with three
+    seeds.
+
+    settings: Of the ops.
+    """
     scores = []
     for seed in range(3):
-        with use_framework_ops(ops, **settings):
+        with use_framework_ops(ops, **(settings or {})):
             fix_random_seed(seed)
             nlp = spacy.blank("en")
-            nlp.add_pipe("tagger")
+            nlp.add_pipe("tagger", config={"model": model} if model else {})
             examples, dev = (read(data / f"ewt-{name}.spacy", nlp) for name in ("train", "dev"))
             optimizer = nlp.initialize(lambda: examples)  # noqa: B023
             for _ in range(epochs):
@@ -499,7 +632,9 @@ def scores_table(data: Path) -> str:
         if in_process("has_bfloat16()"):
             kinds.append(("PyTorch", {"precision": "bfloat16"}))
     for ops, settings in kinds:
-        scores: List[float] = in_process(f"measure_scores({ops!r}, {as_code(data)}, {settings!r})")
+        scores: List[float] = in_process(
+            f"measure_scores({ops!r}, {as_code(data)}, settings={settings!r})"
+        )
         title = ", ".join([ops, *settings.values()])
         rows.append([title, *(f"{score:.4f}" for score in scores)])
         rows[-1].append(f"{statistics.mean(scores):.4f}")
@@ -571,7 +706,7 @@ def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     only: Optional[List[str]] = typer.Option(
         None,
-        help="ops, networks, latency, command, start, adapters, encoders, growth, scores, memory; "
+        help="ops, networks, words, latency, command, start, adapters, encoders, growth, scores, memory; "
         "all by default.",
     ),
 ) -> None:
@@ -579,6 +714,7 @@ def main(
     tables: Dict[str, Callable[[], str]] = {
         "ops": lambda: ops_table(data),
         "networks": lambda: table(NETWORKS_COLUMNS, alone("measure_networks", data)),
+        "words": lambda: words_table(data),
         "latency": lambda: latency_table(data),
         "command": lambda: command_table(data),
         "start": start_table,
