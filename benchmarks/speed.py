@@ -706,8 +706,8 @@ def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     only: Optional[List[str]] = typer.Option(
         None,
-        help="ops, networks, words, latency, command, start, adapters, encoders, growth, scores, memory; "
-        "all by default.",
+        help="ops, networks, words, latency, command, start, adapters, encoders, growth, "
+        "scores, memory; all by default.",
     ),
 ) -> None:
     """Print the tables, and write them into benchmarks/README.md."""
