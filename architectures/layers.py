@@ -62,9 +62,10 @@ def _forward_mean(
     words = None if is_train else group_tokens([tok2vec], docs)
     if words is None:
         return pooled(docs, is_train)
-    (vectors,) = tok2vec.predict(words.types())
+    (vectors,), backprop_types = tok2vec(words.types(), is_train)
     tokens = Ragged(words.spread(ops, vectors), ops.asarray1i(words.lengths))
-    return mean(tokens, is_train)
+    Y, backprop_mean = mean(tokens, is_train)
+    return Y, lambda dY: backprop_types([words.sum(ops, backprop_mean(dY).data)])
 
 
 def _init_any_batch(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Set, Tuple, Union, cast
 
 import numpy
-import thinc.layers.layernorm
 from spacy.attrs import IDS, ORTH
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc, Token
@@ -227,6 +226,9 @@ _ROW_WISE = {
             "words._forward_tokens",
         )
     ),
+    # What our kernels put in the place of Thinc's.
+    "spacy_frameworks.wrappers.layers._layer_norm",
+    "spacy_frameworks.wrappers.layers._maxout",
 }
 
 
@@ -255,8 +257,7 @@ def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
     name = f"{function.__module__}.{getattr(function, '__qualname__', '')}"
     if type(node) is not Model:
         return None
-    # Our ops put a function of theirs in place of Thinc's.
-    if name in _ROW_WISE or function is thinc.layers.layernorm.forward:
+    if name in _ROW_WISE:
         return []
     if name == "spacy.ml.featureextractor.forward":
         return cast(Sequence[Attribute], node.attrs["columns"])
@@ -405,5 +406,10 @@ def _forward_tokens(
     words = None if is_train else group_tokens(model.layers, docs)
     if words is None:
         return cast(Any, forward_chain(model, docs, is_train))
-    (Y,), backprop = forward_chain(model, cast(Any, words.types()), is_train)
-    return words.spread_per_doc(model.ops, Y), backprop
+    ops = model.ops
+    (Y,), backprop_types = forward_chain(model, cast(Any, words.types()), is_train)
+
+    def backprop(dYs: List[Floats2d]) -> Any:
+        return backprop_types([words.sum(ops, cast(Floats2d, ops.flatten(cast(Any, dYs))))])
+
+    return words.spread_per_doc(ops, Y), backprop
