@@ -14,6 +14,9 @@ from thinc.api import Model, Ops
 
 from .ops import FasterNumpyOps
 
+# Rows from which on maxout is faster with the pieces apart, although the parameters are copied.
+APART = 128
+
 
 def speed_up_thinc() -> None:
     """Have what Thinc computes outside of its ops take note of ours. Without ours, all of it is
@@ -58,7 +61,7 @@ def _layer_norm(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable[[An
 def _maxout(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable[[Any], Any]]:
     """The forward pass of Thinc's Maxout. Thinc has the pieces of a unit side by side, and
     compares them number by number; with the pieces apart, whole rows are compared at once."""
-    if not _is_ours(model, X):
+    if not _is_ours(model, X) or len(X) < APART:
         return _thincs_maxout(model, X, is_train)
     ops, W, b = model.ops, model.get_param("W"), model.get_param("b")
     nO, nP, nI = W.shape

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from ...wrappers.layers import APART
 from ...wrappers.pytorch.linear import linear
 from . import description
 from .description import EPSILON
@@ -83,8 +84,10 @@ class WindowEncoder(nn.Module):
 
 
 def _maxout(layer: nn.Linear, X: torch.Tensor, pieces: int) -> torch.Tensor:
-    """The largest of each unit's pieces. They are side by side in the parameters; with the pieces
-    apart, whole rows are compared at once."""
+    """The largest of each unit's pieces. They are side by side in the parameters. With the pieces
+    apart, whole rows are compared at once, but the parameters have to be copied."""
+    if len(X) < APART:
+        return layer(X).unflatten(1, (-1, pieces)).amax(dim=2)
     W = layer.weight.unflatten(0, (-1, pieces)).transpose(0, 1)
     b = layer.bias.unflatten(0, (-1, pieces)).t()
     return linear(X, W.flatten(0, 1), b.flatten()).unflatten(1, b.shape).amax(dim=1)

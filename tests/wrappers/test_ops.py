@@ -251,7 +251,7 @@ def test_adam_and_clipping(ops, size):
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4])
 def test_maxout(ops, pieces):
     rng = numpy.random.RandomState(0)
-    for rows in (1, 30):
+    for rows in (1, 30, 200):
         X = rng.normal(size=(rows, 7)).astype("float32")
         dY = rng.normal(size=(rows, 5)).astype("float32")
         results = []
