@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Tuple, cast
 
 import numpy
 import thinc.backends
@@ -63,7 +63,8 @@ def _maxout(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable[[Any], 
     compares them number by number; with the pieces apart, whole rows are compared at once."""
     if not _is_ours(model, X) or len(X) < APART:
         return _thincs_maxout(model, X, is_train)
-    ops, W, b = model.ops, model.get_param("W"), model.get_param("b")
+    ops: Any = model.ops
+    W, b = (cast(Any, model.get_param(name)) for name in "Wb")
     nO, nP, nI = W.shape
     W_apart = W.transpose(1, 0, 2).reshape(nP * nO, nI)
     Z = ops.affine(X, W_apart, b.T.reshape(nP * nO))

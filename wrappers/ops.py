@@ -184,7 +184,7 @@ class FasterNumpyOps(NumpyOps):
         if not 0 < threshold < 2**16:
             return super().get_dropout_mask(shape, drop)
         size = int(numpy.prod(shape))
-        words = numpy.random.SFC64(_GlobalSeed()).random_raw(-(-size // 4))
+        words = numpy.random.SFC64(cast(Any, _GlobalSeed())).random_raw(-(-size // 4))
         kept = words.view("uint16")[:size] >= threshold
         mask = kept.astype("float32")
         mask *= numpy.float32(1.0 / (1.0 - cast(float, drop)))
@@ -204,7 +204,7 @@ class FasterNumpyOps(NumpyOps):
     ) -> Tuple[Floats1d, Floats1d, Floats1d, Floats1d]:
         """Thinc's Adam, block by block, in half of its time. The gradient is zero afterwards, as
         it is with NumpyOps."""
-        arrays = (weights, gradient, mom1, mom2)
+        arrays: Tuple[Any, ...] = (weights, gradient, mom1, mom2)
         if weights.size < BLOCK or any(array.shape != weights.shape for array in arrays):
             return super().adam(
                 weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
