@@ -67,7 +67,7 @@ def test_every_framework_has_every_architecture():
     names = {entry.name for entry in ours("spacy_architectures")}
     tokens = [(fw.token, fw.custom) for fw in FRAMEWORKS] + [("Thinc", "Thinc")]
     # The first is the name that takes the framework as an argument.
-    assert names == {
+    assert names - {"spacy-frameworks.UniqueTokens.v1"} == {
         f"spacy-frameworks.{name}.v1"
         for token, custom in [("", ""), *tokens]
         for name in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 import numpy
@@ -16,9 +17,6 @@ from .processor import has_bfloat16, is_faster_on_onednn
 
 if TYPE_CHECKING:
     import torch
-
-# Thinc corrects Adam's bias in the learn rate. At this step, PyTorch's own correction is 1.
-_LAST_STEP = 1e9
 
 
 @registry.ops("PyTorchOps")
@@ -119,7 +117,7 @@ class PyTorchOps(FasterNumpyOps):
                 [m1],
                 [m2],
                 [],
-                [torch.tensor(_LAST_STEP)],
+                [_last_step()],
                 lr=learn_rate,
                 beta1=beta1,
                 beta2=beta2,
@@ -177,6 +175,14 @@ class PyTorchOps(FasterNumpyOps):
         except RuntimeError:
             # A row that is not there, for which NumpyOps has the error that Thinc's users know.
             return super().gather_add(table, indices)
+
+
+@functools.cache
+def _last_step() -> torch.Tensor:
+    """Thinc corrects Adam's bias in the learn rate. At this step, PyTorch's own correction is 1."""
+    import torch
+
+    return torch.tensor(1e9)
 
 
 def _tensor(array: Any) -> torch.Tensor:
