@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 import spacy
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import fix_random_seed, minibatch
@@ -207,7 +207,8 @@ print(*sorted(others))
     run = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path
     )
-    assert_array_equal(numpy.load(tmp_path / "Y.npy"), numpy.vstack(probabilities(nlp)))
+    came, expected = numpy.load(tmp_path / "Y.npy"), numpy.vstack(probabilities(nlp))
+    assert_allclose(came, expected, rtol=1e-4, atol=1e-6)
     # PyTorch is imported by Thinc itself, wherever it is installed.
     own = {"TensorFlow": "tensorflow", "MXNet": "mxnet"}.get(framework, "")
     assert run.stdout.split() == own.split()

@@ -1,3 +1,4 @@
+import functools
 import json
 import pickle
 import struct
@@ -8,7 +9,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from spacy_frameworks.wrappers import FRAMEWORKS
 from spacy_frameworks.wrappers.weights import KEY, pack, unpack
 from thinc.api import SGD, Adam, Linear, Relu, chain
@@ -242,11 +243,13 @@ def test_a_new_process(fw, tmp_path, run_python):
     # Thinc itself imports PyTorch.
     others -= {"torch", "keras" if fw.ID == "tensorflow" else "torch"}
     assert not others & set(printed["modules"])
-    assert_array_equal(numpy.load(tmp_path / "pickled.npy"), pickled.predict(X))
+    # Not to the last bit, which depends on where in memory the arrays are.
+    near = functools.partial(assert_allclose, rtol=1e-5, atol=1e-6)
+    near(numpy.load(tmp_path / "pickled.npy"), pickled.predict(X))
     for kind, model in models.items():
-        assert_array_equal(numpy.load(tmp_path / f"{kind}.before.npy"), model.predict(X))
+        near(numpy.load(tmp_path / f"{kind}.before.npy"), model.predict(X))
         train(model, SGD(0.1), steps=1)
-        assert_array_equal(numpy.load(tmp_path / f"{kind}.after.npy"), model.predict(X))
+        near(numpy.load(tmp_path / f"{kind}.after.npy"), model.predict(X))
 
 
 # Bad bytes
