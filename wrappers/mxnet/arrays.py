@@ -68,13 +68,18 @@ def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
 
 
-def memory(mx_tensor: Any) -> numpy.ndarray:
+def memory(mx_tensor: Any, is_read: bool = True) -> numpy.ndarray:
     """The memory of an NDArray on CPU as a NumPy array, when everything that still had to be done
     with it is done. What is written there is in the NDArray.
+
+    is_read: Whether operations that read it may be waiting to be done. To wait for those takes a
+        switch to MXNet's thread and back, even if there are none.
     """
     import mxnet as mx
 
-    mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(mx_tensor.handle))
+    lib = mx.base._LIB
+    wait = lib.MXNDArrayWaitToWrite if is_read else lib.MXNDArrayWaitToRead
+    mx.base.check_call(wait(mx_tensor.handle))
     return numpy.asarray(_Memory(mx_tensor))
 
 

@@ -11,7 +11,7 @@ import mxnet as mx
 import numpy
 from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import convert_recursive, is_numpy_array, is_xp_array
+from thinc.util import convert_recursive, is_numpy_array
 
 from ..process import started
 from ..shim import FrameworkShim
@@ -183,12 +183,17 @@ class MXNetShim(FrameworkShim):
         # Set by a backward pass that reaches the parameter; Gluon's own trainer reads it too.
         if handle.grad_req == "null" or not handle.data(self.device)._fresh_grad:
             return None
-        return _array(handle.grad(self.device))
+        # Nothing of MXNet's reads gradients.
+        return _array(handle.grad(self.device), is_read=False)
 
     def set_gradient(self, handle: mx.gluon.Parameter, value: Optional[FloatsXd]) -> None:
         if handle.grad_req == "null":
             return
-        _set(handle.grad(self.device), 0 if value is None else value)
+        if value is None:
+            # In MXNet's own time: the next backward pass comes after it.
+            handle.grad(self.device)[:] = 0
+        else:
+            _set(handle.grad(self.device), value)
         handle.data(self.device)._fresh_grad = value is not None
 
     def dtype_name(self, handle: mx.gluon.Parameter) -> str:
@@ -222,15 +227,17 @@ def _input_gradient(tensor: mx.nd.NDArray) -> Optional[mx.nd.NDArray]:
     return gradient if gradient is None or tensor._fresh_grad else mx.nd.zeros_like(gradient)
 
 
-def _array(tensor: mx.nd.NDArray) -> Any:
+def _array(tensor: mx.nd.NDArray, is_read: bool = True) -> Any:
     """An array, on CPU of the same memory, so that the optimizer writes where MXNet reads."""
     on_cpu = tensor.context.device_type == "cpu"
-    return memory(tensor) if on_cpu and tensor.dtype != numpy.float16 else tensor2xp(tensor)
+    return (
+        memory(tensor, is_read) if on_cpu and tensor.dtype != numpy.float16 else tensor2xp(tensor)
+    )
 
 
 def _set(tensor: mx.nd.NDArray, value: Any) -> None:
     if tensor.context.device_type != "cpu":
-        tensor[:] = xp2tensor(value, device=tensor.context) if is_xp_array(value) else value
+        tensor[:] = xp2tensor(value, device=tensor.context)
     elif not _is_memory_of(tensor, value):
         numpy.copyto(memory(tensor), value, casting="unsafe")
 
