@@ -252,6 +252,15 @@ def test_a_precision_that_the_kernels_have_not_is_one_warning():
 
 
 @pytest.mark.pytorch
+def test_a_precision_beside_a_kernel_that_has_it_not_is_a_warning(monkeypatch):
+    monkeypatch.setattr(pytorch_ops, "has_bfloat16", lambda: True)
+    warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="need its kernels"):
+        use_framework("PyTorch", kernel="numpy", precision="bfloat16")(Language)
+    assert get_current_ops().precision == "float32"
+
+
+@pytest.mark.pytorch
 def test_a_pipeline_trained_in_bfloat16_runs_in_float32_where_there_is_none(monkeypatch, tmp_path):
     # PyTorch multiplies in bfloat16 on any processor, only not fast: what is missing here may be
     # the instructions.

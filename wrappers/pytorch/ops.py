@@ -38,6 +38,8 @@ class PyTorchOps(FasterNumpyOps):
         return "onednn" if is_faster_on_onednn() else "mm"
 
     def _possible_precision(self, precision: str) -> str:
+        if self.kernel in FasterNumpyOps._kernels:
+            return super()._possible_precision(precision)
         if precision != "float32" and not has_bfloat16():
             warn_once(
                 f"This processor has no instructions for products in {precision}, so they are in "
