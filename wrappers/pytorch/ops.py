@@ -9,6 +9,7 @@ import numpy
 from thinc.api import registry
 from thinc.types import DeviceTypes, Floats1d, Floats2d, FloatsXd, Ints2d
 
+from ..framework import is_installed
 from ..ops import LAYER_NORM_EPS, FasterNumpyOps, warn_once
 from ..process import runs_here, started
 from ..threads import on_threads
@@ -35,7 +36,8 @@ class PyTorchOps(FasterNumpyOps):
         started("pytorch", after_fork)
 
     def _fastest_kernel(self) -> str:
-        return "onednn" if is_faster_on_onednn() else "mm"
+        # Thinc makes ops whose framework is not installed, too.
+        return "onednn" if is_installed("pytorch") and is_faster_on_onednn() else "mm"
 
     def _possible_precision(self, precision: str) -> str:
         if self.kernel in FasterNumpyOps._kernels:
