@@ -16,6 +16,9 @@ from spacy_frameworks.architectures.corpus import create_corpus
 
 from ..pipelines import spacy_command
 
+# No framework has a part in it.
+pytestmark = pytest.mark.thinc
+
 TEXTS = [
     "I'm gonna go to Lisbon. Don't wait for me in New York!",
     "We saw (and heard) well-known people.  They've left.",

@@ -460,6 +460,7 @@ def trained(
     return nlp
 
 
+@pytest.mark.thinc
 @pytest.mark.parametrize("training", [False, True])
 def test_a_tagger_learns(training):
     # 0.83 if all types of a batch were one doc to CharacterEmbed.
@@ -475,6 +476,7 @@ def tagged(nlp: spacy.Language, **settings: Any) -> List[List[str]]:
     return [[token.tag_ for token in doc] for doc in nlp.pipe(docs, **settings)]
 
 
+@pytest.mark.thinc
 def test_a_pipeline_is_saved_loaded_and_copied(tmp_path, run_python):
     nlp = trained()
     expected = predictions(nlp)
