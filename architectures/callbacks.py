@@ -90,7 +90,9 @@ def use_framework(
                 stacklevel=2,
             )
             fw = NUMPY
-        use_framework_ops(fw.token, threads, kernel, precision)
+        # A kernel of what is not installed here is no reason not to load.
+        own = None if fw == NUMPY != chosen else kernel
+        use_framework_ops(fw.token, threads, own, precision)
         Alignment.from_strings = classmethod(_from_strings)
         speed_up_parsers()
         return language

@@ -337,6 +337,18 @@ def test_a_missing_framework_is_a_warning_and_the_pipeline_loads(monkeypatch):
     assert all_ops(nlp) == {FasterNumpyOps}
 
 
+@pytest.mark.filterwarnings("ignore:PyTorch is not installed")
+@pytest.mark.parametrize("framework", ["PyTorch", None])
+def test_a_kernel_that_is_not_installed_is_no_reason_not_to_load(framework, monkeypatch, tmp_path):
+    monkeypatch.setattr(callbacks, "is_installed", lambda name: False)
+    name = f'\nframework = "{framework}"' if framework else ""
+    hook = HOOK.replace('\nframework = "{framework}"', name) + 'kernel = "mm"'
+    trained(STOCK + hook, updates=1).to_disk(tmp_path)
+    assert all_ops(spacy.load(tmp_path)) == {FasterNumpyOps}
+    with pytest.raises(ValueError, match="Unknown kernel 'mm' of FasterNumpyOps"):
+        use_framework("NumPy", kernel="mm")(Language)
+
+
 def test_an_unknown_framework_is_refused_with_the_names_that_exist():
     with pytest.raises(ValueError, match="Did you mean 'MXNet'"):
         use_framework("MXNett")
