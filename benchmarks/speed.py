@@ -3,7 +3,7 @@
     python -m benchmarks.speed PATH_TO_THE_TREEBANK
 
 prints all tables and writes them into benchmarks/README.md. What is compared runs in turn in one
-process, or in processes that alternate; each figure is a median.
+process, or in processes that alternate. Each figure is a median, or beside busy processes a mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import spacy
 import thinc.api
@@ -153,16 +153,21 @@ def busy(count: int) -> Iterator[None]:
             other.wait()
 
 
-def in_turn(works: List[Callable[[int], float]], rounds: int, warm_up: int) -> List[float]:
-    """The means of what several functions return, called in turn: what a neighbour costs falls on
-    few calls, so that no median would see it."""
+def in_turn(
+    works: Sequence[Callable[[int], float]],
+    rounds: int,
+    warm_up: int,
+    average: Callable[[List[float]], float] = statistics.mean,
+) -> List[float]:
+    """The averages of what several functions return, called in turn. Beside neighbours, the mean:
+    what they cost falls on few calls, so that no median would see it."""
     figures: List[List[float]] = [[] for _ in works]
     for i in range(rounds):
         for work, its in zip(works, figures):
             figure = work(i)
             if i >= warm_up:
                 its.append(figure)
-    return [statistics.mean(its) for its in figures]
+    return [average(its) for its in figures]
 
 
 def measure_ops(
@@ -359,13 +364,8 @@ def measure_words_in_training(framework: str, data: Path, rounds: int = 60) -> L
         for ops in ("Thinc", framework):
             models = (window_tagger(embed), window_tagger(unique(embed, training=True)))
             runs = [Run(ops, "tagger", settings, data, 160) for settings in models]
-            times: List[List[float]] = [[], []]
-            for i in range(rounds):
-                for run, its in zip(runs, times):
-                    milliseconds = run.update(i)
-                    if i >= 10:
-                        its.append(milliseconds)
-            without, once = (statistics.median(its) for its in times)
+            steps = [run.update for run in runs]
+            without, once = in_turn(steps, rounds, 10, statistics.median)
             rows.append([title, ops, f"{without:.1f}", f"{once:.1f}", f"{without / once:.2f}"])
             console.print(*rows[-1])
     return rows
@@ -382,12 +382,12 @@ WORDS_IN_TRAINING_COLUMNS = [
 
 def words_table(data: Path, framework: str = "PyTorch") -> str:
     """Prediction, training steps, and scores of what is computed once per type."""
-    call = f"({framework!r}, Path({str(data)!r}))"
+    call = f"({framework!r}, {as_code(data)})"
     scores = []
     for title, embed in EMBEDDINGS.items():
         for training in (False, True):
             settings = window_tagger(unique(embed, training))
-            its = in_process(f"measure_scores({framework!r}, Path({str(data)!r}), 2, {settings!r})")
+            its = in_process(f"measure_scores({framework!r}, {as_code(data)}, 2, {settings!r})")
             figures = [f"{score:.4f}" for score in (*its, statistics.mean(its))]
             scores.append([title, str(training).lower(), *figures])
     columns = ["window tagger on", "training", "seed 0", "seed 1", "seed 2", "mean"]
@@ -589,13 +589,7 @@ def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[
             Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, SIZES), data, 80),
             Run(framework, "tagger", tagger_on(ours, SIZES), data, 80),
         )
-        times: List[List[float]] = [[], []]
-        for i in range(rounds):
-            for run, its in zip(runs, times):
-                milliseconds = run.update(i)
-                if i >= 10:
-                    its.append(milliseconds)
-        stock, own = (statistics.median(its) for its in times)
+        stock, own = in_turn([run.update for run in runs], rounds, 10, statistics.median)
         rows.append([name, f"{stock:.1f}", f"{own:.1f}", f"{stock / own:.2f}"])
     return rows
 
@@ -721,7 +715,7 @@ def measure_memory(wrapper: str, data: Path) -> float:
 
 def memory_table(data: Path) -> str:
     peaks: Dict[str, float] = {
-        wrapper: in_process(f"measure_memory({wrapper!r}, Path({str(data)!r}))")
+        wrapper: in_process(f"measure_memory({wrapper!r}, {as_code(data)})")
         for wrapper in ("Thinc", "ours")
     }
     ratio = f"{peaks['ours'] / peaks['Thinc']:.2f}"

@@ -11,9 +11,9 @@ FOLDERS = {fw.id: ROOT / "wrappers" / fw.id for fw in FRAMEWORKS}
 
 # What a framework has alone, with the reason.
 ALONE = {
-    # Makes MXNet importable; lends its memory, for which other frameworks have functions.
     # Which kernels and instructions there are, where others take NumPy's product.
     "pytorch": {"processor.py", "linear.py"},
+    # Makes MXNet importable; lends its memory, for which other frameworks have functions.
     "mxnet": {"compat.py", "arrays.py:memory", "arrays.py:address"},
     # Thinc's decorator for Keras models; functions to call, where others have modules; TensorFlow
     # computes on aligned memory only, and takes what is aligned without a copy.

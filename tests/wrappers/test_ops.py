@@ -259,7 +259,7 @@ def test_maxout(ops, pieces):
             set_current_ops(current)
             model = Maxout(5, 7, pieces).initialize()
             W = numpy.linspace(-1, 1, 35 * pieces, dtype="float32")
-            model.set_param("W", rng.__class__(1).permutation(W).reshape(5, pieces, 7))
+            model.set_param("W", numpy.random.RandomState(1).permutation(W).reshape(5, pieces, 7))
             # Of equal pieces, the first one counts.
             model.get_param("W")[0] = model.get_param("W")[0, :1]
             model.set_param("b", numpy.zeros((5, pieces), "float32"))

@@ -6,10 +6,7 @@ from typing import Any, Optional, Tuple
 
 import torch
 
-from .processor import is_faster_on_onednn
-
-# From how many multiplications on oneDNN is called by its name: that takes 40 microseconds.
-ONEDNN_PRODUCTS = 4_000_000
+from .processor import ONEDNN_PRODUCTS, is_faster_on_onednn
 
 
 def onednn_linear(X: torch.Tensor, W: torch.Tensor, b: Optional[torch.Tensor]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from ..ops import LAYER_NORM_EPS, FasterNumpyOps, warn_once
 from ..process import runs_here, started
 from ..threads import on_threads
 from .process import after_fork
-from .processor import has_bfloat16, is_faster_on_onednn
+from .processor import ONEDNN_PRODUCTS, has_bfloat16, is_faster_on_onednn
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +26,7 @@ class PyTorchOps(FasterNumpyOps):
 
     name = "pytorch"
     _framework = "pytorch"
-    # What is called by oneDNN's name takes 40 microseconds to begin.
-    _kernels = {"mm": 250_000, "onednn": 4_000_000, **FasterNumpyOps._kernels}
+    _kernels = {"mm": 250_000, "onednn": ONEDNN_PRODUCTS, **FasterNumpyOps._kernels}
     _min_size = 10_000
 
     def __init__(self, device_type: DeviceTypes = "cpu", device_id: int = -1, **kwargs: Any):

@@ -9,6 +9,9 @@ from typing import Any, Dict
 
 CPUINFO = Path("/proc/cpuinfo")
 
+# From how many multiplications on oneDNN is called by its name: that takes 40 microseconds.
+ONEDNN_PRODUCTS = 4_000_000
+
 
 def is_faster_on_onednn() -> bool:
     """Whether products of float32 are faster by oneDNN than by MKL, which `torch.mm` calls. On
