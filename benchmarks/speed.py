@@ -53,6 +53,24 @@ CHARACTERS = {
     "feature": "LOWER",
     "include_static_vectors": False,
 }
+
+
+def multi_hash_embed(rows: List[int]) -> Dict[str, Any]:
+    return {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": 96,
+        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+        "rows": rows,
+        "include_static_vectors": False,
+    }
+
+
+def tagger_on(encode: Dict[str, Any], embed: Dict[str, Any]) -> Dict[str, Any]:
+    """The config of a tagger's model on an embedding and an encoder."""
+    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
+    return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
+
+
 PIPELINES: Dict[str, Any] = {
     "tagger (HashEmbedCNN)": ("tagger", {}),
     "textcat (ensemble)": ("textcat", {}),
@@ -66,8 +84,8 @@ PIPELINES: Dict[str, Any] = {
 }
 # By these, runtimes are told how many threads they have.
 ONE_THREAD = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-# Of the embedding tables below an encoder.
-SIZES = [2000, 1000, 1000, 1000]
+# The embedding below our encoders.
+WORDS = multi_hash_embed([2000, 1000, 1000, 1000])
 HOOK = {"@callbacks": "spacy-frameworks.use_framework.v1"}
 console = Console(stderr=True)
 
@@ -226,7 +244,7 @@ def measure_networks(framework: str, data: Path, rounds: int = 25) -> List[List[
             model = {"@architectures": f"spacy-frameworks.{token}Tagger.v1"}
             if title == "WindowEncoder":
                 name = f"spacy-frameworks.{token}WindowEncoder.v1"
-                tok2vec = tagger_on({"@architectures": name, "width": 96}, SIZES)["tok2vec"]
+                tok2vec = tagger_on({"@architectures": name, "width": 96}, WORDS)["tok2vec"]
                 model = {**model, "depth": 0, "tok2vec": tok2vec}
             runs.append(Run(framework, "tagger", model, data, 80))
         thincs, own = runs
@@ -263,7 +281,7 @@ def measure_latency(framework: str, data: Path, repeats: int) -> List[List[Any]]
     rows = []
     ours = {"@architectures": f"spacy-frameworks.{framework}Tagger.v1"}
     name = f"spacy-frameworks.{framework}WindowEncoder.v1"
-    window = tagger_on({"@architectures": name, "width": 96}, SIZES)["tok2vec"]
+    window = tagger_on({"@architectures": name, "width": 96}, WORDS)["tok2vec"]
     for title, model in (("flat", ours), ("window", {**ours, "depth": 0, "tok2vec": window})):
         stock = Run("Thinc", "tagger", {}, data, 80)
         own = Run("PyTorch" if is_installed("pytorch") else "NumPy", "tagger", model, data, 80)
@@ -342,19 +360,8 @@ WINDOW = {
 }
 EMBEDDINGS: Dict[str, Dict[str, Any]] = {
     "CharacterEmbed": CHARACTERS,
-    "MultiHashEmbed": {
-        "@architectures": "spacy.MultiHashEmbed.v2",
-        "width": 96,
-        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-        "rows": [5000, 1000, 2500, 2500],
-        "include_static_vectors": False,
-    },
+    "MultiHashEmbed": multi_hash_embed([5000, 1000, 2500, 2500]),
 }
-
-
-def window_tagger(embed: Dict[str, Any]) -> Dict[str, Any]:
-    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": WINDOW}
-    return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
 
 
 def measure_words_in_training(framework: str, data: Path, rounds: int = 60) -> List[List[Any]]:
@@ -362,7 +369,7 @@ def measure_words_in_training(framework: str, data: Path, rounds: int = 60) -> L
     rows = []
     for title, embed in EMBEDDINGS.items():
         for ops in ("Thinc", framework):
-            models = (window_tagger(embed), window_tagger(unique(embed, training=True)))
+            models = (tagger_on(WINDOW, embed), tagger_on(WINDOW, unique(embed, training=True)))
             runs = [Run(ops, "tagger", settings, data, 160) for settings in models]
             steps = [run.update for run in runs]
             without, once = in_turn(steps, rounds, 10, statistics.median)
@@ -386,7 +393,7 @@ def words_table(data: Path, framework: str = "PyTorch") -> str:
     scores = []
     for title, embed in EMBEDDINGS.items():
         for training in (False, True):
-            settings = window_tagger(unique(embed, training))
+            settings = tagger_on(WINDOW, unique(embed, training))
             its = in_process(f"measure_scores({framework!r}, {as_code(data)}, 2, {settings!r})")
             figures = [f"{score:.4f}" for score in (*its, statistics.mean(its))]
             scores.append([title, str(training).lower(), *figures])
@@ -563,19 +570,6 @@ def adapters_table() -> str:
     return done.stdout.strip()
 
 
-def tagger_on(encode: Dict[str, Any], rows: List[int]) -> Dict[str, Any]:
-    """The config of a tagger's model on MultiHashEmbed and an encoder."""
-    embed = {
-        "@architectures": "spacy.MultiHashEmbed.v2",
-        "width": encode["width"],
-        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-        "rows": rows,
-        "include_static_vectors": False,
-    }
-    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
-    return {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
-
-
 def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[Any]]:
     """Taggers on our encoders with the framework's ops, in turn with one on spaCy's
     TorchBiLSTMEncoder with Thinc's."""
@@ -586,8 +580,8 @@ def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[
         torch_bilstm = {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 96, "depth": 1}
         ours = {"@architectures": name, "width": 96, "depth": 1}
         runs = (
-            Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, SIZES), data, 80),
-            Run(framework, "tagger", tagger_on(ours, SIZES), data, 80),
+            Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, WORDS), data, 80),
+            Run(framework, "tagger", tagger_on(ours, WORDS), data, 80),
         )
         stock, own = in_turn([run.update for run in runs], rounds, 10, statistics.median)
         rows.append([name, f"{stock:.1f}", f"{own:.1f}", f"{stock / own:.2f}"])
@@ -608,9 +602,7 @@ def measure_growth(framework: str, data: Path) -> List[List[Any]]:
     fix_random_seed(0)
     nlp = spacy.blank("en")
     encode = {"@architectures": f"spacy-frameworks.{framework}WindowEncoder.v1", "width": 96}
-    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": CHARACTERS, "encode": encode}
-    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}
-    nlp.add_pipe("tagger", config={"model": model})
+    nlp.add_pipe("tagger", config={"model": tagger_on(encode, CHARACTERS)})
     golds = DocBin().from_disk(data / "ewt-dev.spacy").get_docs(nlp.vocab)
     words = [token.text for doc in golds for token in doc]
     example = Example.from_dict(nlp.make_doc("a b"), {"tags": ["A", "B"]})
