@@ -261,6 +261,15 @@ def test_a_precision_beside_a_kernel_that_has_it_not_is_a_warning(monkeypatch):
 
 
 @pytest.mark.pytorch
+def test_onednn_that_is_not_there_is_a_warning_and_mm(monkeypatch):
+    monkeypatch.setattr(pytorch_ops, "has_onednn", lambda: False)
+    warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="no oneDNN"):
+        use_framework("PyTorch", kernel="onednn")(Language)
+    assert get_current_ops().kernel == "mm"
+
+
+@pytest.mark.pytorch
 def test_a_pipeline_trained_in_bfloat16_runs_in_float32_where_there_is_none(monkeypatch, tmp_path):
     # PyTorch multiplies in bfloat16 on any processor, only not fast: what is missing here may be
     # the instructions.

@@ -14,7 +14,7 @@ from ..ops import LAYER_NORM_EPS, FasterNumpyOps, warn_once
 from ..process import runs_here, started
 from ..threads import on_threads
 from .process import after_fork
-from .processor import ONEDNN_PRODUCTS, has_bfloat16, is_faster_on_onednn
+from .processor import ONEDNN_PRODUCTS, has_bfloat16, has_onednn, is_faster_on_onednn
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,18 @@ class PyTorchOps(FasterNumpyOps):
     _kernels = {"mm": 250_000, "onednn": ONEDNN_PRODUCTS, **FasterNumpyOps._kernels}
     _min_size = 10_000
 
-    def __init__(self, device_type: DeviceTypes = "cpu", device_id: int = -1, **kwargs: Any):
-        super().__init__(device_type, device_id, **kwargs)
+    def __init__(
+        self,
+        device_type: DeviceTypes = "cpu",
+        device_id: int = -1,
+        *,
+        kernel: Optional[str] = None,
+        **kwargs: Any,
+    ):
+        if kernel == "onednn" and not has_onednn():
+            warn_once("This PyTorch has no oneDNN as we call it, so products are those of mm.")
+            kernel = "mm"
+        super().__init__(device_type, device_id, kernel=kernel, **kwargs)
         # Not only products run on PyTorch's threads.
         started("pytorch", after_fork)
 
