@@ -1,52 +1,51 @@
-"""PyTorch, TensorFlow and MXNet models as Thinc models that behave like native ones.
+"""Models of other frameworks as Thinc models that behave like native ones.
 
-Importing this imports no framework (PyTorch aside where Thinc itself imports it); that happens
-when something of a framework is built.
+What is called after a framework (`PyTorchWrapper`, `xp2torch`) comes from the framework's folder:
+what its `__init__.py` lists. Importing this imports no framework (PyTorch aside where Thinc itself
+imports it); that happens when something of a framework is built.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from . import allocator as _allocator
 from .allocator import current_gpu_allocator, set_gpu_allocator
-from .framework import FRAMEWORKS, Framework, get_framework, is_installed
+from .framework import FRAMEWORKS, Framework, all_frameworks, get_framework, is_installed
 from .mask import with_mask
 from .mxnet import compat as _mxnet_compat
-from .mxnet.arrays import tensor2xp as mxnet2xp
-from .mxnet.arrays import xp2tensor as xp2mxnet
-from .mxnet.wrapper import MXNetRNNWrapper, MXNetWrapper
 from .ops import use_framework_ops
-from .pytorch.arrays import tensor2xp as torch2xp
-from .pytorch.arrays import xp2tensor as xp2torch
-from .pytorch.wrapper import PyTorchRNNWrapper, PyTorchWrapper
 from .resize import resize_wrapper
-from .tensorflow.arrays import tensor2xp as tensorflow2xp
-from .tensorflow.arrays import xp2tensor as xp2tensorflow
-from .tensorflow.wrapper import TensorFlowRNNWrapper, TensorFlowWrapper, keras_subclass
 
 # From here on, `import mxnet` works on today's NumPy and Python. It is not imported yet.
 _mxnet_compat.install()
 # And Thinc and spaCy share the GPU's memory by our allocators.
 _allocator.install()
 
+_OF_FRAMEWORKS = {
+    name: f"{__name__}.{fw.id}"
+    for fw in FRAMEWORKS
+    for name in importlib.import_module(f".{fw.id}", __name__).__all__
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_FRAMEWORKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_OF_FRAMEWORKS[name]), name)
+
+
 __all__ = [
     "FRAMEWORKS",
     "Framework",
-    "MXNetRNNWrapper",
-    "MXNetWrapper",
-    "PyTorchRNNWrapper",
-    "PyTorchWrapper",
-    "TensorFlowRNNWrapper",
-    "TensorFlowWrapper",
+    "all_frameworks",
     "current_gpu_allocator",
     "get_framework",
     "is_installed",
-    "keras_subclass",
-    "mxnet2xp",
     "resize_wrapper",
     "set_gpu_allocator",
-    "tensorflow2xp",
-    "torch2xp",
     "use_framework_ops",
     "with_mask",
-    "xp2mxnet",
-    "xp2tensorflow",
-    "xp2torch",
+    *_OF_FRAMEWORKS,
 ]

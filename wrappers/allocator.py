@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Optional, Tuple, cast
@@ -12,7 +11,7 @@ import thinc.backends
 from thinc import compat
 from thinc.api import CupyOps, get_current_ops
 
-from .framework import FRAMEWORKS, get_framework, require
+from .framework import FRAMEWORKS, Framework, find_part, get_framework, require
 
 CUDA_ASYNC = "cuda_async"
 # What CUDA's own allocation promises, in bytes, and CuPy's kernels read by.
@@ -55,8 +54,8 @@ def pair_gpu_allocator(framework: str) -> None:
         return
     if _owner(compat.cupy.cuda.get_allocator()) is not compat.cupy.get_default_memory_pool():
         return
-    allocator = _framework_allocators[framework]
-    if allocator.sees_gpu():
+    allocator = _framework_allocators.get(framework)
+    if allocator is not None and allocator.sees_gpu():
         _take(allocator.malloc)
 
 
@@ -182,8 +181,8 @@ class CudaAsyncAllocator:
 
     def check(self) -> None:
         """Have every framework that can use it do so, or raise RuntimeError with what to do."""
-        for fw in FRAMEWORKS:
-            _framework_allocators[fw.id].use_cuda_async()
+        for allocator in _framework_allocators.values():
+            allocator.use_cuda_async()
         if self._pool is None:
             # CuPy's own error where the driver has no such pool.
             self._pool = compat.cupy.cuda.MemoryAsyncPool("default")
@@ -212,10 +211,12 @@ class _Block:
             self.allocator.release(self.held, self.device_id, self.stream)
 
 
-def _make(framework: str) -> FrameworkAllocator:
-    fw = get_framework(framework)
-    module = importlib.import_module(f".{fw.id}.allocator", __package__)
-    return cast(FrameworkAllocator, getattr(module, f"{fw.token}Allocator")())
+def _make(framework: Framework) -> Optional[FrameworkAllocator]:
+    """A framework's allocator; None if it lends no memory."""
+    part = find_part(framework, "allocator")
+    if part is None:
+        return None
+    return cast(FrameworkAllocator, getattr(part, f"{framework.token}Allocator")())
 
 
 _framework_allocators: Dict[str, FrameworkAllocator] = {}
@@ -227,7 +228,8 @@ def install() -> None:
 
     If one of Thinc's was chosen before, ours of the same name takes its place.
     """
-    _framework_allocators.update({fw.id: _make(fw.id) for fw in FRAMEWORKS})
+    made = {fw.id: _make(fw) for fw in FRAMEWORKS}
+    _framework_allocators.update({name: own for name, own in made.items() if own is not None})
     _allocators.update(_framework_allocators)
     _allocators[CUDA_ASYNC] = CudaAsyncAllocator()
     # Thinc's own stack a second pool on top, and ask for a TensorFlow that Thinc never imports.

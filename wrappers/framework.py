@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.util
 import sys
+import warnings
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import NamedTuple
+
+# Where other distributions name objects like those in FRAMEWORKS, which join them.
+ENTRY_POINTS = "spacy_frameworks"
 
 
 class Framework(NamedTuple):
@@ -20,6 +26,9 @@ class Framework(NamedTuple):
     custom: How the model of spaCy's usage page spells it, as in ``CustomTorchModel.v1``.
     requirements: What pip installs for the extra of this name.
     model_roots: The first names of the modules in which the classes of its models are defined.
+    folder: The package that says how it runs; "" for the one of its id beside this file.
+    networks: The module with the networks of our architectures in it; "" for the one of its id
+        beside theirs.
     """
 
     token: str
@@ -28,8 +37,11 @@ class Framework(NamedTuple):
     custom: str
     requirements: tuple[str, ...]
     model_roots: tuple[str, ...]
+    folder: str = ""
+    networks: str = ""
 
 
+# What this package brings. `all_frameworks` has those of other distributions as well.
 FRAMEWORKS: tuple[Framework, ...] = (
     Framework("PyTorch", "pytorch", "torch", "Torch", ("torch>=2.0",), ("torch",)),
     Framework(
@@ -67,14 +79,69 @@ INSTALL_BY_HAND = {
 }
 
 
+@functools.cache
+def all_frameworks() -> tuple[Framework, ...]:
+    """The frameworks of this package, and those that other installed distributions add: by an entry
+    point of the group "spacy_frameworks" that names a `Framework`. What cannot be added is left
+    out, with a warning."""
+    known = list(FRAMEWORKS)
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        try:
+            framework = entry_point.load()
+            # The same may be found twice, as an installation and as a checkout.
+            if framework not in known:
+                _check_new(framework, known)
+                known.append(framework)
+        except Exception as error:
+            warnings.warn(
+                f"The framework {entry_point.name!r} is left out, which the entry point "
+                f"{entry_point.value!r} adds: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
+    return tuple(known)
+
+
+def _check_new(framework: object, known: list[Framework]) -> None:
+    if not isinstance(framework, Framework):
+        raise ValueError(f"Expected a Framework there, got {type(framework).__name__}.")
+    taken = {name.lower() for other in (*known, THINC, NUMPY) for name in (other.id, other.token)}
+    if framework.id != framework.token.lower():
+        raise ValueError(f"Expected the id {framework.token.lower()!r}, got {framework.id!r}.")
+    if framework.id in taken:
+        raise ValueError(f"There is a framework of the name {framework.token!r} already.")
+
+
+def find_part(framework: Framework, name: str) -> ModuleType | None:
+    """A module of a framework's folder, imported; None if the folder has none of this name, and
+    goes by what is shared.
+
+    name: Such as "module", "arrays", or "rnn".
+    """
+    folder = framework.folder or f"{__package__}.{framework.id}"
+    if importlib.util.find_spec(f"{folder}.{name}") is None:
+        return None
+    return importlib.import_module(f"{folder}.{name}")
+
+
+def get_part(framework: Framework, name: str) -> ModuleType:
+    """A module of a framework's folder, imported.
+
+    Raises NotImplementedError if the folder has none of this name.
+    """
+    part = find_part(framework, name)
+    if part is None:
+        raise NotImplementedError(f"There is no {name!r} for {framework.token}.")
+    return part
+
+
 def get_framework(name: str, others: tuple[Framework, ...] = ()) -> Framework:
     """Look a framework up by its config token or its id.
 
-    name: "PyTorch", "TensorFlow", "MXNet" or "Thinc", in upper or lower case.
+    name: Such as "PyTorch" or "Thinc", in upper or lower case.
     others: What else may be named.
     Raises ValueError with the names that exist if this is none of them.
     """
-    known = (*FRAMEWORKS, *others, THINC)
+    known = (*all_frameworks(), *others, THINC)
     came = str(name).lower()
     for framework in known:
         if came == framework.id:
@@ -95,12 +162,15 @@ def framework_of(model: object) -> Framework | None:
     """The framework in which the class of a model, or a class that it inherits from, is defined;
     None if that is none of the list. Imports nothing: the classes of what exists are there."""
     roots = [cls.__module__.partition(".")[0] for cls in type(model).__mro__]
-    found = [fw for root in roots for fw in FRAMEWORKS if root in fw.model_roots]
+    found = [fw for root in roots for fw in all_frameworks() if root in fw.model_roots]
     return found[0] if found else None
 
 
 def install_command(framework: Framework) -> str:
     """The line that installs a framework for this version of Python."""
+    if framework not in FRAMEWORKS:
+        lines = " ".join(f'"{line}"' for line in framework.requirements)
+        return f"pip install {lines}"
     by_hand = INSTALL_BY_HAND.get((framework.id, sys.version_info >= (3, 13)))
     return by_hand or f'pip install "spacy-frameworks[{framework.id}]"'
 
@@ -112,10 +182,12 @@ def require(name: str) -> ModuleType:
     that fails to import raises its own error.
     """
     framework = get_framework(name)
+    importing: contextlib.AbstractContextManager[None]
     if framework.module in sys.modules:
         importing = contextlib.nullcontext()
     else:
-        importing = importlib.import_module(f"{__package__}.{framework.id}.process").importing()
+        process = find_part(framework, "process")
+        importing = getattr(process, "importing", contextlib.nullcontext)()
     try:
         with importing:
             return importlib.import_module(framework.module)

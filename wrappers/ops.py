@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import warnings
 from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
@@ -13,7 +12,7 @@ from numpy.random.bit_generator import ISeedSequence
 from thinc.api import NumpyOps, Ops, get_current_ops, get_ops, registry, set_current_ops
 from thinc.types import DeviceTypes, Floats1d, FloatsXd, Shape
 
-from .framework import NUMPY, THINC, Framework, get_framework, require
+from .framework import NUMPY, THINC, Framework, find_part, get_framework, require
 from .process import runs_here
 from .threads import check_threads, numpy_threads
 
@@ -328,8 +327,9 @@ def get_framework_ops(
 
 
 def ops_class(framework: Framework) -> Type[FasterNumpyOps]:
-    """The class of the CPU ops of a framework, or of NumPy; imports no framework."""
-    if framework == NUMPY:
+    """The class of the CPU ops of a framework, or of NumPy; imports no framework. One that has no
+    kernels of its own takes NumPy's."""
+    part = None if framework == NUMPY else find_part(framework, "ops")
+    if part is None:
         return FasterNumpyOps
-    module = importlib.import_module(f".{framework.id}.ops", __package__)
-    return cast(Type[FasterNumpyOps], getattr(module, f"{framework.token}Ops"))
+    return cast(Type[FasterNumpyOps], getattr(part, f"{framework.token}Ops"))

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict
 
-from .framework import get_framework
+from .framework import find_part, get_framework
 
-# The frameworks that may have run in this process, with what prepares them in a child.
-_started: List[Tuple[str, Callable[[], bool]]] = []
+# The frameworks that may have run in this process, with what prepares them in a child and returns
+# whether they can run there.
+_started: Dict[str, Callable[[], bool]] = {}
 # Whether they run in this process, for those that ran in a parent before it was forked.
 _runs_here: Dict[str, bool] = {}
 
 
-def started(framework: str, after_fork: Callable[[], bool]) -> None:
-    """Note that a framework may run in this process, so that a forked child is prepared for it.
+def started(framework: str) -> None:
+    """Note that a framework may run in this process, so that a forked child is prepared for it: by
+    the function `after_fork` of the framework's folder, if it needs any.
 
     What was never imported has not run; the child is not asked about it.
-
-    after_fork: Called in the child. Returns whether the framework can run there.
     """
-    if all(name != framework for name, _ in _started):
-        _started.append((framework, after_fork))
+    if framework not in _started:
+        process = find_part(get_framework(framework), "process")
+        _started[framework] = getattr(process, "after_fork", _nothing_to_do)
+
+
+def _nothing_to_do() -> bool:
+    return True
 
 
 def runs_here(framework: str) -> bool:
@@ -43,7 +48,7 @@ def check_runs_here(framework: str) -> None:
 
 
 def _after_fork_in_child() -> None:
-    for framework, after_fork in _started:
+    for framework, after_fork in _started.items():
         if get_framework(framework).module in sys.modules:
             _runs_here[framework] = after_fork() and runs_here(framework)
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from thinc.api import Model, get_array_module
 
 from .framework import get_framework
-from .shim import FrameworkShim
+from .module import FrameworkModule
 from .wrapper import get_shim
 
 
@@ -45,8 +45,8 @@ def resize_wrapper(
         )
     # Without a module there is nothing yet to take over.
     grown = shim.rebuilt(nO)
-    if shim.is_built:
-        _take_over(shim, grown, {"old": before, "new": nO}, fill)
+    if shim.module is not None:
+        _take_over(shim.module, grown.get_module(), {"old": before, "new": nO}, fill)
     return type(model)(
         model.name,
         model._func,
@@ -59,13 +59,13 @@ def resize_wrapper(
 
 
 def _take_over(
-    shim: FrameworkShim,
-    grown: FrameworkShim,
+    module: FrameworkModule,
+    grown: FrameworkModule,
     widths: Dict[str, Optional[int]],
     fill: Optional[Callable[[Any], float]],
 ) -> None:
     """Give a module the values of the one that it shall replace."""
-    old, new = shim.parameters(), grown.parameters()
+    old, new = module.parameters(), grown.parameters()
     if list(old) != list(new):
         raise ValueError(
             f"With nO={widths['new']}, the function that builds the module makes other parameters "
@@ -74,7 +74,7 @@ def _take_over(
         )
     values = {}
     for name, handle in old.items():
-        value, shape = shim.get_value(handle), grown.get_value(new[name]).shape
+        value, shape = module.get_value(handle), grown.get_value(new[name]).shape
         _check_shape(name, value.shape, shape, widths)
         values[name] = _padded(value, shape, fill)
     for name, value in values.items():

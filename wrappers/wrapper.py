@@ -9,15 +9,17 @@ from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
-from .framework import get_framework
+from .framework import get_framework, get_part, require
+from .module import FrameworkModule, check_rate
 from .position import gives_the_output
 from .process import check_runs_here
-from .shim import FrameworkShim, check_rate
+from .shim import FrameworkShim
 from .tree import as_args_kwargs, leaves, like_inputs
 
 
 def wrap(
-    shim: FrameworkShim,
+    framework: str,
+    module: Any,
     *,
     convert_inputs: Optional[Callable] = None,
     convert_outputs: Optional[Callable] = None,
@@ -25,21 +27,32 @@ def wrap(
     model_name: Optional[str] = None,
     nO: Optional[int] = None,
     nI: Optional[int] = None,
+    config: Optional[Dict[str, Any]] = None,
+    device: Optional[Any] = None,
     dropout: Optional[float] = None,
+    **options: Any,
 ) -> Model[Any, Any]:
-    """Make the Thinc model that holds a shim. The frameworks' public wrappers end in this.
+    """Make the Thinc model that holds a framework's. The public wrappers end in this.
 
+    framework: The framework's id.
+    module: A model of the framework, or a function (nO, nI) that builds it.
     convert_inputs: (model, X, is_train) -> (ArgsKwargs for the module, get_dX).
     convert_outputs: (model, (X, outputs of the module), is_train) -> (Y, get_dOutputs), where
         get_dOutputs(dY) returns the arguments of the framework's own backward function.
     nO, nI: The dims, if they are known before `initialize`.
+    config, device: As `FrameworkShim` takes them.
     dropout: A rate of dropout for the module's layers that drop out. It is held in
         attrs["dropout_rate"], where `set_dropout_rate` changes it. None leaves them their own.
+    options: Further arguments of the framework's module.
 
     On a GPU, CuPy draws its memory from the framework's pool from here on, unless an allocator was
     chosen already: see `set_gpu_allocator`.
+
+    Raises ImportError if the framework is not installed.
     """
-    pair_gpu_allocator(shim.framework)
+    require(framework)
+    shim = FrameworkShim(framework, module, config=config, device=device, **options)
+    pair_gpu_allocator(framework)
     attrs: Dict[str, Any] = {
         "convert_inputs": convert_inputs or convert_default_inputs,
         "convert_outputs": convert_outputs or convert_default_outputs,
@@ -49,7 +62,7 @@ def wrap(
         shim.govern_dropout()
         attrs["dropout_rate"] = dropout
     return model_class(
-        model_name or shim.framework,
+        model_name or framework,
         forward,
         init=init,
         attrs=attrs,
@@ -59,27 +72,34 @@ def wrap(
 
 
 def wrap_rnn(
-    wrapper: Callable[..., Model],
-    padded_rnn: Callable[[Any], Any],
+    framework: str,
     module: Any,
     convert_inputs: Optional[Callable],
     convert_outputs: Optional[Callable],
 ) -> Model[Padded, Padded]:
-    """Make the Thinc model for a recurrent module, by the framework's wrapper and PaddedRNN.
+    """Make the Thinc model for a recurrent module, by the framework's PaddedRNN.
 
     Who brings both converters has the module called with what they return.
     """
-    by_caller = convert_inputs is not None and convert_outputs is not None
-    return wrapper(
-        module if by_caller else padded_rnn(module),
-        convert_inputs or convert_rnn_inputs,
-        convert_outputs or convert_rnn_outputs,
+    require(framework)
+    if convert_inputs is None or convert_outputs is None:
+        module = get_part(get_framework(framework), "rnn").PaddedRNN(module)
+    return wrap(
+        framework,
+        module,
+        convert_inputs=convert_inputs or convert_rnn_inputs,
+        convert_outputs=convert_outputs or convert_rnn_outputs,
     )
 
 
 def get_shim(model: Model) -> FrameworkShim:
     """The shim of a wrapper."""
     return cast(FrameworkShim, model.shims[0])
+
+
+def get_module(model: Model) -> FrameworkModule:
+    """The framework's model in a wrapper, which must be built."""
+    return get_shim(model).get_module()
 
 
 def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
@@ -95,7 +115,7 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     try:
         shim.materialize(inputs)
         if is_train and shim.governs_dropout:
-            shim.set_dropout_rate(model.attrs["dropout_rate"])
+            get_module(model).set_dropout_rate(model.attrs["dropout_rate"])
         outputs, backprop_outputs = shim(inputs, is_train)
     except Exception as error:
         _check_integers(model, X, error)
@@ -313,7 +333,7 @@ def convert_default_inputs(
     """Arrays to tensors, a dict to keywords, a list or tuple to several arguments. Floats are
     cast to the dtype of the module's parameters, and their gradients back."""
     shim = get_shim(model)
-    dtype = shim.float_dtype()
+    dtype = get_module(model).float_dtype()
     # Of the arrays of floats, one after the other.
     dtypes: List[Any] = []
 
@@ -375,12 +395,7 @@ def output_gradients(shim: FrameworkShim, outputs: Any, gradients: Any) -> ArgsK
     gradients: Arrays, one per output tensor; converted to tensors here.
     """
     tensors = [shim.from_xp(gradient) for gradient in gradients]
-    return ArgsKwargs(args=(list(outputs),), kwargs={shim.output_gradients: tensors})
-
-
-def outputs_alone(convert: Callable, model: Model, X_outputs: Any, is_train: bool) -> Any:
-    """Call a converter of Thinc's TensorFlow wrapper, which is not handed the input."""
-    return convert(model, X_outputs[1], is_train)
+    return ArgsKwargs(args=(list(outputs), tensors), kwargs={})
 
 
 # Converters for recurrent modules. Thinc's Padded holds time first, longest sequence first.

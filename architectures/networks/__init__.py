@@ -11,9 +11,8 @@ import numpy
 from thinc.api import Model, get_current_ops
 from thinc.util import partial
 
-from ... import wrappers
 from ...wrappers.framework import THINC, get_framework
-from ...wrappers.wrapper import get_shim
+from ...wrappers.wrapper import get_module, get_shim, wrap
 from ...wrappers.wrapper import init as init_wrapper
 from .description import (
     GATES,
@@ -71,20 +70,19 @@ def build_network(
         model = _implementation(fw.id, network)(network, nO, nI, dropout)
         model.name = type(network).__name__
     else:
-        model = getattr(wrappers, f"{fw.token}Wrapper")(
+        model = wrap(
+            fw.id,
             partial(_build_module, fw.id, network),
             convert_inputs=convert_sequence_inputs if is_sequential else convert_row_inputs,
+            convert_outputs=convert_sequence_outputs if is_sequential else None,
             model_name=type(network).__name__,
             config={"network": network.describe()},
             nO=nO,
             nI=nI,
+            # Small products on one thread, or on as many as the user has chosen for such.
+            threads=getattr(get_current_ops(), "threads", 1),
         )
-        # Small products on one thread, or on as many as the user has chosen for such.
-        get_shim(model).threads = getattr(get_current_ops(), "threads", 1)
         model.attrs["dropout_rate"] = dropout
-        if is_sequential:
-            # Set here because Thinc's TensorFlow wrapper hands its converter the output alone.
-            model.attrs["convert_outputs"] = convert_sequence_outputs
     if fw is not THINC or is_sequential:
         model.init = init
     model.attrs["network"] = network.describe()
@@ -215,8 +213,8 @@ def _places(model: Model) -> List[_Place]:
     if not model.shims:
         nodes = {node.name: node for node in model.walk()}
         return [_thinc_place(parameter, nodes[parameter.layer]) for parameter in parameters]
-    shim = get_shim(model)
-    layout, handles = _module(shim.framework).LAYOUT, shim.parameters()
+    layout = _module(get_shim(model).framework).LAYOUT
+    handles = get_module(model).parameters()
     places = []
     for parameter in parameters:
         name, is_transposed = layout[parameter.kind, parameter.name]
@@ -238,12 +236,12 @@ def _thinc_place(parameter: Parameter, node: Model) -> _Place:
 def _framework_place(
     parameter: Parameter, model: Model, handle: Any, is_transposed: bool
 ) -> _Place:
-    shim = get_shim(model)
-    stored = shim.get_value(handle).shape
-    gates = _module(shim.framework).GATES if parameter.kind == "lstm" else None
+    module = get_module(model)
+    stored = module.get_value(handle).shape
+    gates = _module(get_shim(model).framework).GATES if parameter.kind == "lstm" else None
 
     def get() -> numpy.ndarray:
-        value = model.ops.to_numpy(shim.get_value(handle))
+        value = model.ops.to_numpy(module.get_value(handle))
         value = numpy.array(value.T if is_transposed else value).reshape(parameter.shape)
         return _reorder(value, gates, GATES) if gates else value
 
@@ -251,7 +249,7 @@ def _framework_place(
         value = _reorder(value, GATES, gates) if gates else value
         # The pieces of a maxout layer are rows of one matrix in the frameworks.
         value = value.reshape(stored[::-1]).T if is_transposed else value.reshape(stored)
-        shim.set_value(handle, numpy.ascontiguousarray(value))  # type: ignore[arg-type]
+        module.set_value(handle, numpy.ascontiguousarray(value))  # type: ignore[arg-type]
 
     return _Place(parameter, get, set)
 

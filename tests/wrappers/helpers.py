@@ -49,7 +49,10 @@ def thinc_layout(name, array):
 def values(model):
     """The parameters by name, as a copy."""
     shim = model.shims[0]
-    return {name: shim.get_value(handle).copy() for name, handle in shim.parameters().items()}
+    return {
+        name: shim.module.get_value(handle).copy()
+        for name, handle in shim.module.parameters().items()
+    }
 
 
 def take_gradients(model):

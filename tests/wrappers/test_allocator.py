@@ -61,7 +61,7 @@ class Held:
 def on_host(framework, monkeypatch):
     """A framework's allocator with its CPU allocator in place of the GPU's, and what it holds."""
     host = Host()
-    ours = allocator._make(framework)
+    ours = allocator._make(get_framework(framework))
     monkeypatch.setattr(ours, "sees_gpu", lambda: True)
     monkeypatch.setitem(allocator._framework_allocators, framework, ours)
     monkeypatch.setitem(allocator._allocators, framework, ours)

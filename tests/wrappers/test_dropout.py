@@ -7,7 +7,7 @@ import numpy
 import pytest
 from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers import get_framework
-from spacy_frameworks.wrappers.shim import KEPT_RATES
+from spacy_frameworks.wrappers.module import KEPT_RATES
 from thinc.api import SGD, Model, Relu, chain, set_dropout_rate
 
 from .conftest import modules_of
@@ -185,7 +185,9 @@ def test_training_with_a_rate_that_changes_at_every_step(fw):
         set_dropout_rate(model, 0.05 * step)
         train(model, SGD(0.01), steps=1, seed=step)
     assert changed(model) > 0.2
-    kept = getattr(model.shims[0], "_training", None) or getattr(model.shims[0], "_traces", {})
+    kept = getattr(model.shims[0].module, "_training", None) or getattr(
+        model.shims[0].module, "_traces", {}
+    )
     assert len(kept) <= KEPT_RATES
 
 

@@ -1,58 +1,82 @@
 """The frameworks' folders are siblings: what one says, each says under the same name."""
 
 import ast
+import importlib.util
+from pathlib import Path
 
 import pytest
-from spacy_frameworks.wrappers import FRAMEWORKS
+from spacy_frameworks.wrappers import all_frameworks
 
 from .conftest import ROOT
 
-FOLDERS = {fw.id: ROOT / "wrappers" / fw.id for fw in FRAMEWORKS}
 
-# What a framework has alone, with the reason.
-ALONE = {
-    # Which kernels and instructions there are, where others take NumPy's product.
-    "pytorch": {"processor.py", "linear.py"},
-    # Makes MXNet importable; lends its memory, for which other frameworks have functions.
-    "mxnet": {"compat.py", "arrays.py:memory", "arrays.py:address"},
-    # Thinc's decorator for Keras models; functions to call, where others have modules; TensorFlow
-    # computes on aligned memory only, and takes what is aligned without a copy.
-    "tensorflow": {"wrapper.py:keras_subclass", "traced.py", "arrays.py:unaligned"},
+def folder_of(fw):
+    spec = importlib.util.find_spec(fw.folder or f"spacy_frameworks.wrappers.{fw.id}")
+    return Path(spec.submodule_search_locations[0])
+
+
+FOLDERS = {fw.id: folder_of(fw) for fw in all_frameworks()}
+TOKENS = {fw.id: fw.token for fw in all_frameworks()}
+
+# What a folder has to have, and what it may have, with the names in each: "Framework" stands for
+# its token. Other files are its own.
+NEEDED = {
+    "__init__.py": set(),
+    "arrays.py": {
+        "is_tensor",
+        "xp2tensor",
+        "tensor2xp",
+        "cast_like",
+        "zeros_like",
+        "takes_gradient",
+    },
+    "module.py": {"FrameworkModule"},
+    "wrapper.py": {"FrameworkWrapper"},
 }
-
-# Overrides in a shim of what FrameworkShim defines privately, and what Thinc's shims have besides.
-NOT_DECLARED = {
-    "tensorflow": {"gradients", "__str__"},
-    "pytorch": set(),
-    "mxnet": set(),
+OPTIONAL = {
+    "allocator.py": {"FrameworkAllocator"},
+    "ops.py": {"FrameworkOps"},
+    "process.py": {"importing", "after_fork"},
+    "rnn.py": {"PaddedRNN"},
 }
-
-
-def files(framework):
-    names = {path.name for path in FOLDERS[framework].glob("*.py")}
-    return names - ALONE.get(framework, set())
+# The arguments that those have in common, in this order.
+ARGUMENTS = {
+    "is_tensor": ["obj"],
+    "xp2tensor": ["xp_tensor", "requires_grad", "device"],
+    # The first is called after the framework, as in Thinc.
+    "tensor2xp": ["ops"],
+    "cast_like": ["tensor", "other"],
+    "zeros_like": ["tensor"],
+    "takes_gradient": ["tensor"],
+    "importing": [],
+    "after_fork": [],
+    "FrameworkWrapper": [
+        "convert_inputs",
+        "convert_outputs",
+        "model_class",
+        "model_name",
+        "nO",
+        "nI",
+        "config",
+        "dropout",
+    ],
+    "FrameworkRNNWrapper": ["convert_inputs", "convert_outputs"],
+}
 
 
 def definitions(framework, file):
     """Public functions and classes of a file, with "Framework" in place of its name."""
-    token = next(fw.token for fw in FRAMEWORKS if fw.id == framework)
     tree = ast.parse((FOLDERS[framework] / file).read_text())
     found = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     return {
-        node.name.replace(token, "Framework"): node
+        node.name.replace(TOKENS[framework], "Framework"): node
         for node in found
         if not node.name.startswith("_")
-        and f"{file}:{node.name}" not in ALONE.get(framework, set())
     }
 
 
 def methods(node):
-    return {
-        child.name: child
-        for child in node.body
-        if isinstance(child, ast.FunctionDef)
-        and (not child.name.startswith("_") or child.name.startswith("__"))
-    }
+    return {child.name: child for child in node.body if isinstance(child, ast.FunctionDef)}
 
 
 def arguments(function):
@@ -60,68 +84,86 @@ def arguments(function):
     return [argument.arg for argument in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)]
 
 
-OTHERS = list(FOLDERS)[1:]
-FIRST = next(iter(FOLDERS))
-FILES = sorted(files(FIRST))
-
-
-@pytest.mark.parametrize("other", OTHERS)
-def test_folders_have_the_same_files(other):
-    assert files(other) == files(FIRST)
-
-
-@pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("file", FILES)
-def test_files_define_the_same_names(file, other):
-    assert set(definitions(other, file)) == set(definitions(FIRST, file))
+def shared_files(framework):
+    return {
+        file: names
+        for file, names in {**NEEDED, **OPTIONAL}.items()
+        if (FOLDERS[framework] / file).exists()
+    }
 
 
 @pytest.mark.parametrize("framework", FOLDERS)
-def test_what_is_alone_is_there(framework):
-    for name in ALONE.get(framework, set()):
-        file, _, function = name.partition(":")
-        text = (FOLDERS[framework] / file).read_text()
-        assert not function or f"def {function}(" in text
-
-
-@pytest.mark.parametrize("other", OTHERS)
-def test_arrays_cross_over_by_functions_that_begin_alike(other):
-    ours, theirs = definitions(FIRST, "arrays.py"), definitions(other, "arrays.py")
-    assert {"is_tensor", "xp2tensor", "tensor2xp"} <= set(ours)
-    for name, function in ours.items():
-        # The first is called after the framework, as in Thinc.
-        shared = [a for a in arguments(theirs[name])[1:] if a in arguments(function)]
-        assert shared == arguments(function)[1:]
+def test_a_folder_has_the_files_that_it_needs(framework):
+    assert set(NEEDED) <= set(shared_files(framework))
 
 
 @pytest.mark.parametrize("framework", FOLDERS)
-def test_shims_override_only_what_the_shared_one_declares(framework):
-    shared = ast.parse((ROOT / "wrappers" / "shim.py").read_text())
-    (base,) = [n for n in shared.body if getattr(n, "name", "") == "FrameworkShim"]
-    declared = methods(base)
-    own = methods(definitions(framework, "shim.py")["FrameworkShim"])
-    assert set(own) - set(declared) == NOT_DECLARED[framework]
+def test_files_define_the_names_that_are_asked_for(framework):
+    for file, names in shared_files(framework).items():
+        found = set(definitions(framework, file))
+        if file == "process.py":
+            # Each of them has a default.
+            assert found and found & names
+        else:
+            assert names <= found, file
+    has_rnn = (FOLDERS[framework] / "rnn.py").exists()
+    assert has_rnn == ("FrameworkRNNWrapper" in definitions(framework, "wrapper.py"))
+
+
+@pytest.mark.parametrize("framework", FOLDERS)
+def test_what_they_share_takes_the_same_arguments(framework):
+    for file in shared_files(framework):
+        for name, node in definitions(framework, file).items():
+            if name in ARGUMENTS and isinstance(node, ast.FunctionDef):
+                mine = [a for a in arguments(node) if a in ARGUMENTS[name]]
+                if name.startswith("Framework"):
+                    # Thinc's wrappers have them in different orders.
+                    assert set(mine) == set(ARGUMENTS[name])
+                else:
+                    assert mine == ARGUMENTS[name], name
+
+
+@pytest.mark.parametrize("framework", FOLDERS)
+def test_what_a_folder_has_alone_is_used_there_alone(framework):
+    own = {
+        name
+        for file, shared in shared_files(framework).items()
+        for name in set(definitions(framework, file)) - shared
+        if not name.startswith("Framework")
+    }
+    for path in [*ROOT.glob("wrappers/*.py"), *ROOT.glob("architectures/*.py")]:
+        imported = {
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and framework in (node.module or "").split(".")
+            for alias in node.names
+        }
+        assert not imported & own, path
+
+
+SHARED_MODULE = ast.parse((ROOT / "wrappers" / "module.py").read_text())
+(BASE,) = [n for n in SHARED_MODULE.body if getattr(n, "name", "") == "FrameworkModule"]
+
+
+@pytest.mark.parametrize("framework", FOLDERS)
+def test_modules_define_what_is_declared_with_the_same_arguments(framework):
+    declared = methods(BASE)
+    own = methods(definitions(framework, "module.py")["FrameworkModule"])
     for name in set(own) & set(declared) - {"__init__"}:
         assert arguments(own[name]) == arguments(declared[name]), name
+    # Beyond that they have nothing that others could call.
+    assert not {name for name in set(own) - set(declared) if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("framework", FOLDERS)
-def test_shims_say_everything_that_is_left_to_them(framework):
-    shared = ast.parse((ROOT / "wrappers" / "shim.py").read_text())
-    (base,) = [n for n in shared.body if getattr(n, "name", "") == "FrameworkShim"]
+def test_modules_say_everything_that_is_left_to_them(framework):
     open_ones = {
-        name for name, method in methods(base).items() if "NotImplementedError" in ast.dump(method)
+        name for name, method in methods(BASE).items() if "NotImplementedError" in ast.dump(method)
     }
     assert len(open_ones) > 10
-    assert open_ones <= set(methods(definitions(framework, "shim.py")["FrameworkShim"]))
+    assert open_ones <= set(methods(definitions(framework, "module.py")["FrameworkModule"]))
 
 
-@pytest.mark.parametrize("other", OTHERS)
-def test_wrappers_take_the_same_arguments_where_thinc_does(other):
-    for name, function in definitions(FIRST, "wrapper.py").items():
-        mine = set(arguments(function))
-        theirs = set(arguments(definitions(other, "wrapper.py")[name]))
-        shared = {"convert_inputs", "convert_outputs"}
-        if name == "FrameworkWrapper":
-            shared |= {"model_class", "model_name", "device", "nO", "nI", "config", "dropout"}
-        assert shared <= mine & theirs
+def test_the_shared_shim_has_no_framework_in_it():
+    text = (ROOT / "wrappers" / "shim.py").read_text().lower()
+    assert not [name for name in FOLDERS if f'"{name}"' in text]

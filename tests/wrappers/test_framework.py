@@ -52,7 +52,7 @@ def test_the_list_can_be_read_alone():
 
 
 def test_each_framework_has_a_folder_of_its_name():
-    folders = {path.parent.name for path in Path(ROOT, "wrappers").glob("*/shim.py")}
+    folders = {path.parent.name for path in Path(ROOT, "wrappers").glob("*/module.py")}
     assert folders == {fw.id for fw in FRAMEWORKS}
 
 

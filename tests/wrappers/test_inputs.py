@@ -97,7 +97,7 @@ def test_integer_inputs_get_no_gradient(fw, dtype):
     assert_close(d_scale, E[ids].astype("float64") * dY)
     dE = numpy.zeros((7, 3))
     numpy.add.at(dE, ids.astype("int64"), scale.astype("float64") * dY)
-    (gradient,) = gradients_of(model, list(model.shims[0].parameters()))
+    (gradient,) = gradients_of(model, list(model.shims[0].module.parameters()))
     assert_close(gradient, dE)
 
 
@@ -205,11 +205,13 @@ def test_tensorflow_shares_no_memory_with_arrays(offset):
     for tensor in tensors:
         assert_array_equal(tensor.numpy(), X)
     shim = model.shims[0]
-    handle = next(h for h in shim.parameters().values() if shim.get_value(h).shape == W.T.shape)
+    handle = next(
+        h for h in shim.module.parameters().values() if shim.module.get_value(h).shape == W.T.shape
+    )
     array = unaligned(W.T, offset)
-    shim.set_value(handle, array)
+    shim.module.set_value(handle, array)
     array[:] = 0
-    assert_array_equal(shim.get_value(handle), W.T)
+    assert_array_equal(shim.module.get_value(handle), W.T)
 
 
 def test_what_comes_out_is_writable_and_the_callers(fw):

@@ -68,6 +68,23 @@ def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
 
 
+def cast_like(tensor: Any, other: Any) -> Any:
+    """The NDArray in the dtype of another one."""
+    return tensor.astype(other.dtype, copy=False)
+
+
+def zeros_like(tensor: Any) -> Any:
+    """Zeros of the same shape and dtype."""
+    import mxnet as mx
+
+    return mx.nd.zeros_like(tensor)
+
+
+def takes_gradient(tensor: Any) -> bool:
+    """Whether a tensor that a network is called with gets a gradient."""
+    return tensor.grad is not None
+
+
 def memory(mx_tensor: Any, is_read: bool = True) -> numpy.ndarray:
     """The memory of an NDArray on CPU as a NumPy array, when everything that still had to be done
     with it is done. What is written there is in the NDArray.

@@ -7,7 +7,6 @@ from typing import Any, Callable, Optional, Type
 from thinc.api import Model
 from thinc.types import Padded
 
-from ..framework import require
 from ..wrapper import wrap, wrap_rnn
 
 
@@ -45,18 +44,17 @@ def MXNetWrapper(
     Raises ImportError if MXNet is not installed, ValueError if this is no Gluon block, or if
     nothing in it drops out and `dropout` was given.
     """
-    require("mxnet")
-    from .shim import MXNetShim
-
-    shim = MXNetShim(mxnet_model, config=config, device=device)
     return wrap(
-        shim,
+        "mxnet",
+        mxnet_model,
         convert_inputs=convert_inputs,
         convert_outputs=convert_outputs,
         model_class=model_class,
         model_name=model_name,
         nO=nO,
         nI=nI,
+        config=config,
+        device=device,
         dropout=dropout,
     )
 
@@ -72,7 +70,4 @@ def MXNetRNNWrapper(
     convert_inputs, convert_outputs (Callable): As in `MXNetWrapper`; given both, the layer is
         called with what they return.
     """
-    require("mxnet")
-    from .rnn import PaddedRNN
-
-    return wrap_rnn(MXNetWrapper, PaddedRNN, mxnet_model, convert_inputs, convert_outputs)
+    return wrap_rnn("mxnet", mxnet_model, convert_inputs, convert_outputs)

@@ -57,3 +57,20 @@ def tensor2xp(torch_tensor: torch.Tensor, *, ops: Optional[Ops] = None) -> Array
         return tensor.cpu().numpy()
     else:
         return cupy.from_dlpack(tensor)
+
+
+def cast_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The tensor in the dtype of another one."""
+    return tensor.to(other.dtype)
+
+
+def zeros_like(tensor: torch.Tensor) -> torch.Tensor:
+    """Zeros of the same shape and dtype."""
+    import torch
+
+    return torch.zeros_like(tensor)
+
+
+def takes_gradient(tensor: torch.Tensor) -> bool:
+    """Whether a tensor that a network is called with gets a gradient."""
+    return tensor.requires_grad

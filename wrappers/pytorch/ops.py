@@ -13,7 +13,6 @@ from ..framework import is_installed
 from ..ops import LAYER_NORM_EPS, FasterNumpyOps, warn_once
 from ..process import runs_here, started
 from ..threads import on_threads
-from .process import after_fork
 from .processor import ONEDNN_PRODUCTS, has_bfloat16, has_onednn, is_faster_on_onednn
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class PyTorchOps(FasterNumpyOps):
             kernel = "mm"
         super().__init__(device_type, device_id, kernel=kernel, **kwargs)
         # Not only products run on PyTorch's threads.
-        started("pytorch", after_fork)
+        started("pytorch")
 
     def _fastest_kernel(self) -> str:
         # Thinc makes ops whose framework is not installed, too.

@@ -1,19 +1,11 @@
-"""PyTorch in a process: its import, and after a fork."""
+"""PyTorch in a forked process."""
 
 from __future__ import annotations
-
-import contextlib
-from typing import ContextManager
-
-
-def importing() -> ContextManager[None]:
-    """For the time of the import of PyTorch, which says nothing on stderr."""
-    return contextlib.nullcontext()
 
 
 def after_fork() -> bool:
     """Prepare PyTorch in a forked child: its threads are not there, and waiting for them would
-    never end. On one thread it runs."""
+    never end. On one thread it runs. Returns whether it can run there."""
     import torch
 
     torch.set_num_threads(1)

@@ -7,7 +7,6 @@ from typing import Any, Callable, Optional, Type
 from thinc.api import Model
 from thinc.types import Padded
 
-from ..framework import require
 from ..threads import check_threads
 from ..wrapper import wrap, wrap_rnn
 
@@ -58,28 +57,23 @@ def PyTorchWrapper(
     Raises ImportError if PyTorch is not installed, ValueError if this is no PyTorch module, or if
     nothing in it drops out and `dropout` was given.
     """
-    require("pytorch")
-    from .shim import PyTorchShim
-
-    shim = PyTorchShim(
-        pytorch_model,
-        config=config,
-        mixed_precision=mixed_precision,
-        grad_scaler=grad_scaler,
-        device=device,
-        serialize_model=serialize_model,
-        deserialize_model=deserialize_model,
-    )
-    shim.threads = None if threads is None else check_threads(threads)
     return wrap(
-        shim,
+        "pytorch",
+        pytorch_model,
         convert_inputs=convert_inputs,
         convert_outputs=convert_outputs,
         model_class=model_class,
         model_name=model_name,
         nO=nO,
         nI=nI,
+        config=config,
+        device=device,
         dropout=dropout,
+        threads=None if threads is None else check_threads(threads),
+        mixed_precision=mixed_precision,
+        grad_scaler=grad_scaler,
+        serialize_model=serialize_model,
+        deserialize_model=deserialize_model,
     )
 
 
@@ -96,7 +90,4 @@ def PyTorchRNNWrapper(
     convert_inputs, convert_outputs (Callable): As in `PyTorchWrapper`; given both, the module is
         called with what they return.
     """
-    require("pytorch")
-    from .rnn import PaddedRNN
-
-    return wrap_rnn(PyTorchWrapper, PaddedRNN, pytorch_model, convert_inputs, convert_outputs)
+    return wrap_rnn("pytorch", pytorch_model, convert_inputs, convert_outputs)

@@ -71,3 +71,27 @@ def unaligned(array: Any) -> Any:
     """An array whose memory belongs to nobody else once an operation of TensorFlow has it: that
     copies memory which is not aligned to 64 bytes, and takes other memory as it is."""
     return array.copy() if array.ctypes.data % 64 == 0 else array
+
+
+def cast(tensor: Any, dtype: Any) -> Any:
+    """The tensor in a dtype of TensorFlow."""
+    import tensorflow as tf
+
+    return tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
+
+
+def cast_like(tensor: Any, other: Any) -> Any:
+    """The tensor in the dtype of another one."""
+    return cast(tensor, other.dtype)
+
+
+def zeros_like(tensor: Any) -> Any:
+    """Zeros of the same shape and dtype."""
+    import tensorflow as tf
+
+    return tf.zeros_like(tensor)
+
+
+def takes_gradient(tensor: Any) -> bool:
+    """Whether a tensor that a network is called with gets a gradient."""
+    return bool(tensor.dtype.is_floating)

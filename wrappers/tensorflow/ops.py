@@ -9,7 +9,6 @@ from thinc.api import registry
 from ..framework import require
 from ..ops import FasterNumpyOps
 from ..process import started
-from .process import after_fork
 
 
 @registry.ops("TensorFlowOps")
@@ -26,7 +25,7 @@ class TensorFlowOps(FasterNumpyOps):
 
     def _product(self, x: Any, y: Any, out: Optional[Any]) -> Any:
         tf = require("tensorflow")
-        started("tensorflow", after_fork)
+        started("tensorflow")
         (a, transpose_a), (b, transpose_b) = _row_by_row(x), _row_by_row(y)
         with tf.device("/CPU:0"):
             product = tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b).numpy()

@@ -63,6 +63,6 @@ def _has_driver() -> bool:
 
 
 def after_fork() -> bool:
-    """Prepare TensorFlow in a forked child: whatever runs there waits for threads that only the
-    parent has, so nothing may."""
+    """Whether TensorFlow can run in a forked child: whatever runs there waits for threads that only
+    the parent has, so nothing may."""
     return False

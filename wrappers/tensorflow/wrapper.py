@@ -9,8 +9,7 @@ from thinc.api import Model
 from thinc.types import ArgsKwargs, Padded
 from thinc.util import partial
 
-from ..framework import require
-from ..wrapper import convert_rnn_outputs, outputs_alone, wrap, wrap_rnn
+from ..wrapper import wrap, wrap_rnn
 
 ClassT = TypeVar("ClassT", bound=type)
 
@@ -52,20 +51,17 @@ def TensorFlowWrapper(
     Raises ImportError if TensorFlow is not installed, ValueError if this is no such model,
     Keras runs on another backend, or nothing in it drops out and `dropout` was given.
     """
-    require("tensorflow")
-    from .shim import TensorFlowShim
-
-    shim = TensorFlowShim(tensorflow_model, config=config, optimizer=optimizer, device=device)
-    if convert_outputs not in (None, convert_rnn_outputs):
-        convert_outputs = partial(outputs_alone, convert_outputs)
     return wrap(
-        shim,
+        "tensorflow",
+        tensorflow_model,
         convert_inputs=convert_inputs,
-        convert_outputs=convert_outputs,
+        convert_outputs=_outputs_alone(convert_outputs),
         model_class=model_class,
         model_name=model_name,
         nO=nO,
         nI=nI,
+        config=config,
+        device=device,
         dropout=dropout,
     )
 
@@ -82,10 +78,26 @@ def TensorFlowRNNWrapper(
     convert_inputs, convert_outputs (Callable): As in `TensorFlowWrapper`; given both, the layer
         is called with what they return.
     """
-    require("tensorflow")
-    from .rnn import PaddedRNN
+    convert_outputs = _outputs_alone(convert_outputs)
+    return wrap_rnn("tensorflow", tensorflow_model, convert_inputs, convert_outputs)
 
-    return wrap_rnn(TensorFlowWrapper, PaddedRNN, tensorflow_model, convert_inputs, convert_outputs)
+
+# Converters of Thinc's TensorFlow wrapper are not those of its others: they are not handed the
+# input, and give the gradients in the outputs' nest.
+
+
+def _outputs_alone(convert: Optional[Callable]) -> Optional[Callable]:
+    return None if convert is None else partial(_convert_outputs, convert)
+
+
+def _convert_outputs(convert: Callable, model: Model, X_outputs: Any, is_train: bool) -> Any:
+    _, outputs = X_outputs
+    Y, get_d_outputs = convert(model, outputs, is_train)
+    return Y, partial(_to_args_kwargs, get_d_outputs, outputs)
+
+
+def _to_args_kwargs(get_d_outputs: Callable, outputs: Any, dY: Any) -> ArgsKwargs:
+    return ArgsKwargs(args=(outputs, get_d_outputs(dY)), kwargs={})
 
 
 def keras_subclass(

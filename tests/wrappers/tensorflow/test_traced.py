@@ -39,9 +39,11 @@ def gradients(model, inputs, dY):
     shim = model.shims[0]
     Y, backprop = model.begin_update(inputs)
     dX = backprop(dY)
-    named = {name: shim.get_gradient(handle) for name, handle in shim.parameters().items()}
-    for handle in shim.parameters().values():
-        shim.set_gradient(handle, None)
+    named = {
+        name: shim.module.get_gradient(handle) for name, handle in shim.module.parameters().items()
+    }
+    for handle in shim.module.parameters().values():
+        shim.module.set_gradient(handle, None)
     return Y, dX, named
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy
@@ -13,14 +13,10 @@ from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_numpy_array
 
-from ..process import started
-from ..shim import FrameworkShim
+from ..module import FrameworkModule, GoBack
 from ..tree import leaves
 from . import arrays
 from .arrays import address, is_tensor, memory, tensor2xp, xp2tensor
-from .process import after_fork
-
-started("mxnet", after_fork)
 
 # Gluon's blocks and their traced graphs are not safe to run from several threads at once.
 _RUN_LOCK = threading.RLock()
@@ -29,26 +25,17 @@ _RUN_LOCK = threading.RLock()
 _TRACE = ("_cached_graph", "_cached_op", "_cached_op_args", "_in_format", "_out_format")
 
 
-class MXNetShim(FrameworkShim):
-    """Holds a `mxnet.gluon.Block` for a Thinc model."""
+class MXNetModule(FrameworkModule):
+    """A `mxnet.gluon.Block`."""
 
     framework = "mxnet"
     arrays = arrays
     output_gradients = "head_grads"
 
-    def __init__(
-        self,
-        model: Any,
-        config: Any = None,
-        optimizer: Any = None,
-        device: Optional[mx.Context] = None,
-    ):
-        super().__init__(model, config, optimizer, device)
-
-    # Building and moving
+    # Preparing and moving
 
     @staticmethod
-    def is_module(obj: Any) -> bool:
+    def is_model(obj: Any) -> bool:
         return isinstance(obj, mx.gluon.Block)
 
     @staticmethod
@@ -60,8 +47,8 @@ class MXNetShim(FrameworkShim):
     def device_for(device_type: str, device_id: int) -> mx.Context:
         return mx.cpu() if device_type == "cpu" else mx.gpu(device_id)
 
-    def adopt(self, module: mx.gluon.Block) -> mx.gluon.Block:
-        self._all_parameters = list(module._collect_params_with_prefix().values())
+    def prepared(self, model: mx.gluon.Block) -> mx.gluon.Block:
+        self._all_parameters = list(model._collect_params_with_prefix().values())
         for parameter in self._all_parameters:
             if parameter._data is None and not parameter._deferred_init:
                 parameter.initialize(ctx=self.device)
@@ -74,19 +61,19 @@ class MXNetShim(FrameworkShim):
         # several of: Gluon keeps one, and refuses the others.
         # They are kept by the rate of dropout too, which Gluon reads when it traces.
         self._traces: Dict[Optional[float], Dict[str, Dict[str, Any]]] = {}
-        self._arguments = _argument_names(module)
-        _hybridize(module)
-        return module
+        self._argument_names = _argument_names(model)
+        _hybridize(model)
+        return model
 
     def is_materialized(self) -> bool:
-        return all(p._data is not None for p in self._model._collect_params_with_prefix().values())
+        return all(p._data is not None for p in self.model._collect_params_with_prefix().values())
 
     def depends_on_inputs(self) -> bool:
-        return self._builder is None
+        return self.remake is None
 
     def dropout_layers(self) -> List[Tuple[Any, str]]:
         found: List[Tuple[Any, str]] = []
-        for block in _walk(self._model):
+        for block in _walk(self.model):
             if isinstance(block, (mx.gluon.nn.Dropout, mx.gluon.rnn.DropoutCell)):
                 found.append((block, "_rate"))
             elif getattr(block, "_num_layers", 1) > 1 and hasattr(block, "_dropout"):
@@ -94,28 +81,28 @@ class MXNetShim(FrameworkShim):
                 found.append((block, "_dropout"))
         return found
 
-    def _set_rate(self, layer: Any, attribute: str, rate: float) -> None:
-        super()._set_rate(layer, attribute, rate)
-        if not isinstance(self._model, mx.gluon.HybridBlock):
+    def set_layers_rate(self, layer: Any, attribute: str, rate: float) -> None:
+        super().set_layers_rate(layer, attribute, rate)
+        if not isinstance(self.model, mx.gluon.HybridBlock):
             # The traces are those of the blocks inside, which keep one each.
-            _clear_traces(self._model)
+            _clear_traces(self.model)
 
     # Running
 
     def _run(self, inputs: ArgsKwargs) -> Any:
         args = self._positional(inputs)
-        if not isinstance(self._model, mx.gluon.HybridBlock):
-            return self._model(*args)
+        if not isinstance(self.model, mx.gluon.HybridBlock):
+            return self.model(*args)
         structure = str(convert_recursive(is_tensor, lambda _: "tensor", list(args)))
-        traces = self._of_rate(self._traces, dict)
+        traces = self.of_rate(self._traces, dict)
         trace = traces.get(structure)
         if trace is None:
-            self._model._clear_cached_op()
+            self.model._clear_cached_op()
         else:
-            self._model.__dict__.update(trace)
-        outputs = self._model(*args)
+            self.model.__dict__.update(trace)
+        outputs = self.model(*args)
         if trace is None:
-            kept = {name: self._model.__dict__.get(name) for name in _TRACE}
+            kept = {name: self.model.__dict__.get(name) for name in _TRACE}
             traces[structure] = kept
         return outputs
 
@@ -123,11 +110,11 @@ class MXNetShim(FrameworkShim):
         """Gluon's blocks take no keywords, so these go to the places that they name."""
         if not inputs.kwargs:
             return list(inputs.args)
-        rest = self._arguments[len(inputs.args) :]
+        rest = self._argument_names[len(inputs.args) :]
         unknown = [name for name in inputs.kwargs if name not in rest]
         if unknown:
             raise ValueError(
-                f"{type(self._model).__name__} got the keyword inputs {list(inputs.kwargs)}, but "
+                f"{type(self.model).__name__} got the keyword inputs {list(inputs.kwargs)}, but "
                 f"after {len(inputs.args)} positional ones it takes {rest}."
             )
         args = [inputs.kwargs.get(name) for name in rest]
@@ -139,22 +126,26 @@ class MXNetShim(FrameworkShim):
         with _RUN_LOCK, mx.autograd.pause(train_mode=False):
             return self._run(inputs)
 
-    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         with _RUN_LOCK:
             self._renew_frozen()
             with mx.autograd.record(train_mode=True):
                 outputs = self._run(inputs)
+        tensors = leaves(is_tensor, inputs)
 
-        def backprop(gradients: ArgsKwargs) -> ArgsKwargs:
-            (heads, *args), kwargs = gradients.args, dict(gradients.kwargs)
-            heads, grads = leaves(is_tensor, heads), leaves(is_tensor, kwargs.pop("head_grads"))
-            grads = [grad.astype(head.dtype, copy=False) for head, grad in zip(heads, grads)]
-            if heads:
+        def go_back(
+            outputs: Sequence[mx.nd.NDArray],
+            gradients: Sequence[mx.nd.NDArray],
+            *args: Any,
+            **kwargs: Any,
+        ) -> List[Optional[mx.nd.NDArray]]:
+            if outputs:
                 with _RUN_LOCK:
-                    mx.autograd.backward(heads, grads, *args, **kwargs)
-            return convert_recursive(is_tensor, _input_gradient, inputs)
+                    mx.autograd.backward(list(outputs), list(gradients), *args, **kwargs)
+            # What no backward pass has written is not initialized.
+            return [tensor.grad if tensor._fresh_grad else None for tensor in tensors]
 
-        return outputs, backprop
+        return outputs, go_back
 
     def _renew_frozen(self) -> None:
         """Give each frozen parameter a new handle to its memory. A pass records the handle, and
@@ -167,7 +158,7 @@ class MXNetShim(FrameworkShim):
 
     def parameters(self) -> Dict[str, mx.gluon.Parameter]:
         named, seen = {}, set()
-        for name, parameter in self._model._collect_params_with_prefix().items():
+        for name, parameter in self.model._collect_params_with_prefix().items():
             if id(parameter) not in seen and parameter._data is not None:
                 seen.add(id(parameter))
                 named[name] = parameter
@@ -201,30 +192,24 @@ class MXNetShim(FrameworkShim):
 
     # Copies
 
-    def clone(self) -> mx.gluon.Block:
+    def copied_model(self) -> mx.gluon.Block:
         with _RUN_LOCK:
-            _clear_traces(self._model)
-            self._traces.clear()
-            return _with_gradients(copy.deepcopy(self._model))
+            self._clear_traces()
+            return _with_gradients(copy.deepcopy(self.model))
 
-    def reduce(self) -> mx.gluon.Block:
+    def reduced(self) -> mx.gluon.Block:
         with _RUN_LOCK:
-            _clear_traces(self._model)
-            self._traces.clear()
-            return self._model
+            self._clear_traces()
+            return self.model
 
-    def restore(self, state: mx.gluon.Block) -> mx.gluon.Block:
-        return self.adopt(_with_gradients(state))
+    @classmethod
+    def restored(cls, state: Any, device: Any, input_spec: Any) -> mx.gluon.Block:
+        return _with_gradients(state)
 
-    def _own_state(self) -> Dict[str, Any]:
-        return {**super()._own_state(), "_traces": {}, "_all_parameters": []}
-
-
-def _input_gradient(tensor: mx.nd.NDArray) -> Optional[mx.nd.NDArray]:
-    """Zeros for an input that the module did not use; None for one that has no gradient."""
-    gradient = tensor.grad
-    # What no backward pass has written is not initialized.
-    return gradient if gradient is None or tensor._fresh_grad else mx.nd.zeros_like(gradient)
+    def _clear_traces(self) -> None:
+        # Gluon keeps them in the blocks.
+        _clear_traces(self.model)
+        self._traces.clear()
 
 
 def _array(tensor: mx.nd.NDArray, is_read: bool = True) -> Any:

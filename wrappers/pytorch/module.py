@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from thinc.shims import PyTorchGradScaler
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import convert_recursive, get_torch_default_device
+from thinc.util import get_torch_default_device
 
-from ..process import started
-from ..shim import FrameworkShim
+from ..module import FrameworkModule, GoBack
 from ..threads import on_threads
 from ..tree import leaves
 from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
-from .process import after_fork
-
-started("pytorch", after_fork)
-
 
 _is_lazy = torch.nn.parameter.is_lazy
 
 
-class PyTorchShim(FrameworkShim):
-    """Holds a `torch.nn.Module` for a Thinc model."""
+class PyTorchModule(FrameworkModule):
+    """A `torch.nn.Module`."""
 
     framework = "pytorch"
     arrays = arrays
@@ -34,29 +29,39 @@ class PyTorchShim(FrameworkShim):
 
     def __init__(
         self,
-        model: Any,
-        config: Any = None,
-        optimizer: Any = None,
-        device: Optional[torch.device] = None,
+        model: torch.nn.Module,
+        device: Any,
+        *,
         mixed_precision: bool = False,
         grad_scaler: Optional[PyTorchGradScaler] = None,
         serialize_model: Optional[Callable[[Any], bytes]] = None,
         deserialize_model: Optional[Callable[[Any, bytes, Any], Any]] = None,
+        **shared: Any,
     ):
-        self._mixed_precision = mixed_precision
-        self._serialize_model = serialize_model
-        self._deserialize_model = deserialize_model
-        super().__init__(model, config, optimizer, torch.device(device) if device else None)
+        """The arguments of `PyTorchWrapper` besides those that all modules have."""
+        device = torch.device(device)
         if grad_scaler is None:
             # On CPU, autocast computes in bfloat16, whose exponents reach as far as float32's.
-            grad_scaler = PyTorchGradScaler(mixed_precision and self.device.type == "cuda")
+            grad_scaler = PyTorchGradScaler(mixed_precision and device.type == "cuda")
+        self._mixed_precision = mixed_precision
         self._grad_scaler = grad_scaler
-        grad_scaler.to_(self.device)
+        self._serialize_model = serialize_model
+        self._deserialize_model = deserialize_model
+        grad_scaler.to_(device)
+        super().__init__(model, device, **shared)
 
-    # Building and moving
+    def options(self) -> Dict[str, Any]:
+        return {
+            "mixed_precision": self._mixed_precision,
+            "grad_scaler": self._grad_scaler,
+            "serialize_model": self._serialize_model,
+            "deserialize_model": self._deserialize_model,
+        }
+
+    # Preparing and moving
 
     @staticmethod
-    def is_module(obj: Any) -> bool:
+    def is_model(obj: Any) -> bool:
         return isinstance(obj, torch.nn.Module)
 
     @staticmethod
@@ -67,11 +72,11 @@ class PyTorchShim(FrameworkShim):
     def device_for(device_type: str, device_id: int) -> torch.device:
         return torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
 
-    def adopt(self, module: torch.nn.Module) -> torch.nn.Module:
-        return module.to(self.device)
+    def prepared(self, model: torch.nn.Module) -> torch.nn.Module:
+        return model.to(self.device)
 
     def is_materialized(self) -> bool:
-        tensors = itertools.chain(self._model.parameters(), self._model.buffers())
+        tensors = itertools.chain(self.model.parameters(), self.model.buffers())
         return not any(_is_lazy(tensor) for tensor in tensors)
 
     def depends_on_inputs(self) -> bool:
@@ -79,7 +84,7 @@ class PyTorchShim(FrameworkShim):
 
     def dropout_layers(self) -> List[Tuple[Any, str]]:
         found: List[Tuple[Any, str]] = []
-        for module in self._model.modules():
+        for module in self.model.modules():
             if isinstance(module, torch.nn.modules.dropout._DropoutNd):
                 found.append((module, "p"))
             elif isinstance(module, torch.nn.MultiheadAttention):
@@ -88,10 +93,6 @@ class PyTorchShim(FrameworkShim):
                 # It drops out between its layers.
                 found.append((module, "dropout"))
         return found
-
-    def to_device(self, device_type: str, device_id: int) -> None:
-        super().to_device(device_type, device_id)
-        self._grad_scaler.to_(self.device)
 
     # Running
 
@@ -103,26 +104,28 @@ class PyTorchShim(FrameworkShim):
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         # Not switched back afterwards: other threads may be predicting with the same module.
-        if self._model.training:
-            self._model.eval()
+        if self.model.training:
+            self.model.eval()
         with torch.no_grad(), self._autocast(), self._on_threads():
-            return self._model(*inputs.args, **inputs.kwargs)
+            return self.model(*inputs.args, **inputs.kwargs)
 
-    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[ArgsKwargs], ArgsKwargs]]:
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         # Looked up first: it goes through all modules.
-        if not self._model.training:
-            self._model.train()
+        if not self.model.training:
+            self.model.train()
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
-            outputs = self._model(*inputs.args, **inputs.kwargs)
-        d_inputs = [tensor for tensor in leaves(is_tensor, inputs) if tensor.requires_grad]
+            outputs = self.model(*inputs.args, **inputs.kwargs)
+        tensors = leaves(is_tensor, inputs)
+        d_inputs = [tensor for tensor in tensors if tensor.requires_grad]
 
-        def backprop(gradients: ArgsKwargs) -> ArgsKwargs:
-            (tensors, *args), kwargs = gradients.args, dict(gradients.kwargs)
-            grads = kwargs.pop("grad_tensors", None)
-            tensors, grads = leaves(is_tensor, tensors), leaves(is_tensor, grads)
-            grads = [grad.to(tensor.dtype) for tensor, grad in zip(tensors, grads)]
-            pairs = [pair for pair in zip(tensors, grads) if pair[0].requires_grad]
+        def go_back(
+            outputs: Sequence[torch.Tensor],
+            gradients: Sequence[torch.Tensor],
+            *args: Any,
+            **kwargs: Any,
+        ) -> List[Optional[torch.Tensor]]:
+            pairs = [pair for pair in zip(outputs, gradients) if pair[0].requires_grad]
             for tensor in d_inputs:
                 tensor.grad = None
             if pairs:
@@ -136,15 +139,15 @@ class PyTorchShim(FrameworkShim):
                 for parameter, gradient in before:
                     added = 0 if parameter.grad is None else parameter.grad
                     parameter.grad = gradient + added
-            return convert_recursive(is_tensor, _input_gradient, inputs)
+            return [tensor.grad for tensor in tensors]
 
-        return outputs, backprop
+        return outputs, go_back
 
     def _take_gradients(self) -> list[Tuple[torch.Tensor, torch.Tensor]]:
         """With a grad scaler: earlier passes' gradients, which must not be scaled back twice."""
         if not self._grad_scaler._enabled:
             return []
-        taken = [(p, p.grad) for p in self._model.parameters() if p.grad is not None]
+        taken = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
         for parameter, _ in taken:
             parameter.grad = None
         return taken
@@ -152,7 +155,7 @@ class PyTorchShim(FrameworkShim):
     def _unscale(self, d_inputs: list[torch.Tensor]) -> None:
         if not self._grad_scaler._enabled:
             return
-        tensors = itertools.chain(self._model.parameters(), d_inputs)
+        tensors = itertools.chain(self.model.parameters(), d_inputs)
         grads = [tensor.grad for tensor in tensors if tensor.grad is not None]
         if self._grad_scaler.unscale(grads):
             # After an overflow, nothing is passed on to the layers before this one.
@@ -160,11 +163,10 @@ class PyTorchShim(FrameworkShim):
                 if tensor.grad is not None:
                     tensor.grad.zero_()
 
-    def finish_update(self, optimizer: Any) -> None:
-        if self._grad_scaler.found_inf:
-            for handle in self.parameters().values():
-                self.set_gradient(handle, None)
-        super().finish_update(optimizer)
+    def has_overflowed(self) -> bool:
+        return bool(self._grad_scaler.found_inf)
+
+    def after_update(self) -> None:
         self._grad_scaler.update()
 
     # Parameters
@@ -172,7 +174,7 @@ class PyTorchShim(FrameworkShim):
     def parameters(self) -> Dict[str, torch.Tensor]:
         # What state_dict and named_parameters give together, in a third of the time.
         named, seen = {}, set()
-        for path, module in self._model.named_modules():
+        for path, module in self.model.named_modules():
             saved = (
                 (name, tensor)
                 for name, tensor in (*module._parameters.items(), *module._buffers.items())
@@ -207,45 +209,44 @@ class PyTorchShim(FrameworkShim):
 
     # Bytes and copies
 
-    def _to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    def to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
         if self._serialize_model is not None:
-            state = self._serialize_model(self._model)
+            state = self._serialize_model(self.model)
             return {"serialize_model": _as_uint8(state)}, {"serialize_model": "uint8"}
-        extra = [name for name in self._model.state_dict() if name.endswith("_extra_state")]
+        extra = [name for name in self.model.state_dict() if name.endswith("_extra_state")]
         if extra:
             raise ValueError(
                 f"The module has extra state that is no tensor ({', '.join(extra)}). Give the "
                 "wrapper serialize_model and deserialize_model functions that handle it."
             )
-        return super()._to_tensors()
+        return super().to_tensors()
 
-    def _from_tensors(self, tensors: Any, dtypes: Any, complete: bool) -> None:
+    def from_tensors(
+        self, tensors: Mapping[str, Any], dtypes: Mapping[str, str], complete: bool
+    ) -> PyTorchModule:
         if self._deserialize_model is None:
-            super()._from_tensors(tensors, dtypes, complete)
+            return super().from_tensors(tensors, dtypes, complete)
         elif list(tensors) != ["serialize_model"]:
             raise ValueError(
                 "This wrapper has a deserialize_model function, but the file was saved without "
                 "serialize_model. Load it into a wrapper without deserialize_model."
             )
-        else:
-            state = tensors["serialize_model"].tobytes()
-            self._model = self.adopt(self._deserialize_model(self._model, state, self.device))
+        state = tensors["serialize_model"].tobytes()
+        # The function may write into what it is given, and fail. Where no copy can be made, which
+        # is why some bring functions of their own, it has to.
+        try:
+            model = self.copied_model()
+        except Exception:
+            model = self.model
+        return self._like(self._deserialize_model(model, state, self.device), self.device)
 
-    def clone(self) -> torch.nn.Module:
-        return copy.deepcopy(self._model)
+    def copied(self) -> PyTorchModule:
+        copied = super().copied()
+        copied._grad_scaler = copy.deepcopy(self._grad_scaler)
+        return copied
 
-    def reduce(self) -> torch.nn.Module:
-        return self._model
-
-    def restore(self, state: torch.nn.Module) -> torch.nn.Module:
-        return self.adopt(state)
-
-
-def _input_gradient(tensor: torch.Tensor) -> Optional[torch.Tensor]:
-    """Zeros for an input that the module did not use; None for one that has no gradient."""
-    if not tensor.requires_grad:
-        return None
-    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+    def copied_model(self) -> torch.nn.Module:
+        return copy.deepcopy(self.model)
 
 
 def _as_uint8(data: bytes) -> Any:

@@ -5,58 +5,52 @@ from __future__ import annotations
 import copy
 import inspect
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import keras
-import tensorflow as tf
 from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_numpy_array, is_xp_array
 
-from ..process import started
-from ..shim import FrameworkShim
-from ..tree import leaves, zeros
-from . import arrays
-from .arrays import is_tensor, tensor2xp, unaligned, xp2tensor
-from .process import after_fork
-from .traced import TracedNetwork
+from ..framework import require
 
-started("tensorflow", after_fork)
+# Unpickling comes here first.
+require("tensorflow")
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from ..module import FrameworkModule, GoBack  # noqa: E402
+from ..tree import leaves, zeros  # noqa: E402
+from . import arrays  # noqa: E402
+from .arrays import cast, is_tensor, tensor2xp, unaligned, xp2tensor  # noqa: E402
+from .traced import TracedNetwork  # noqa: E402
 
 
-class TensorFlowShim(FrameworkShim):
-    """Holds a Keras 3 model or a `tf.Module` for a Thinc model."""
+class TensorFlowModule(FrameworkModule):
+    """A Keras 3 model or a `tf.Module`."""
 
     framework = "tensorflow"
     arrays = arrays
-    output_gradients = "output_gradients"
 
-    def __init__(
-        self, model: Any, config: Any = None, optimizer: Any = None, device: Optional[str] = None
-    ):
+    def __init__(self, model: Any, device: str, **shared: Any):
+        super().__init__(model, device, **shared)
         self._gradients: Dict[str, tf.Tensor] = {}
-        self._named: Tuple[Any, Dict[str, Any]] = (None, {})
-        super().__init__(model, config, optimizer, device)
-        if self.is_built and self.is_materialized():
-            self._input_spec = _built_for(self._model)
+        # The variables, when it is known that all of them exist.
+        self._named: Dict[str, Any] = {}
+        # Keras takes `training` for every layer, and hands it on to the layers inside.
+        self._takes_training = isinstance(self.model, keras.Layer) or (
+            "training" in inspect.signature(self.model).parameters
+        )
+        self._predicting = TracedNetwork(partial(self._run, False))
+        # By the rate of dropout, which Keras reads when it traces.
+        self._training: Dict[Optional[float], TracedNetwork] = {}
+        if self.input_spec is None and self.is_materialized():
+            self.input_spec = _built_for(self.model)
 
-    def __str__(self) -> str:
-        lines: List[str] = []
-        if isinstance(self._model, keras.Model):
-            self._model.summary(print_fn=lambda line, *_, **__: lines.append(line))
-        else:
-            lines.append(repr(self._model))
-        return "\n".join(lines)
-
-    @property
-    def gradients(self) -> Optional[List[tf.Tensor]]:
-        """The gradients added up since the last update, or None."""
-        return list(self._gradients.values()) or None
-
-    # Building and moving
+    # Preparing and moving
 
     @staticmethod
-    def is_module(obj: Any) -> bool:
+    def is_model(obj: Any) -> bool:
         return isinstance(obj, (keras.Layer, tf.Module))
 
     @staticmethod
@@ -68,59 +62,46 @@ class TensorFlowShim(FrameworkShim):
     def device_for(device_type: str, device_id: int) -> str:
         return f"/GPU:{device_id}" if device_type == "gpu" else "/CPU:0"
 
-    def adopt(self, module: Any) -> Any:
-        if isinstance(module, keras.Layer) and keras.config.backend() != "tensorflow":
+    def prepared(self, model: Any) -> Any:
+        if isinstance(model, keras.Layer) and keras.config.backend() != "tensorflow":
             raise ValueError(
                 f"Keras runs on the backend {keras.config.backend()!r} here, but TensorFlowWrapper "
                 "needs 'tensorflow'. Set the environment variable KERAS_BACKEND=tensorflow before "
                 "Python starts, or wrap the model with the wrapper of that backend's framework."
             )
         place = self.device.upper().lstrip("/")
-        devices = {_tf_variable(v).device.upper() for v in _named_variables(module).values()}
+        devices = {_tf_variable(v).device.upper() for v in _named_variables(model).values()}
         if any(place not in device for device in devices):
-            # A variable stays where it was made, so the module is made again over there.
-            module = self._copy_of(module)
-        if hasattr(module, "eg_compile"):
-            module.compile(**module.eg_compile)
-        # Keras takes `training` for every layer, and hands it on to the layers inside.
-        takes_training = isinstance(module, keras.Layer) or (
-            "training" in inspect.signature(module).parameters
-        )
-
-        def run(is_train: bool, args: Tuple, kwargs: Mapping[str, Any]) -> Any:
-            training = {"training": is_train} if takes_training else {}
-            return module(*args, **training, **kwargs)
-
-        self._run = run
-        self._predicting = TracedNetwork(partial(run, False))
-        # By the rate of dropout, which Keras reads when it traces.
-        self._training: Dict[Optional[float], TracedNetwork] = {}
-        return module
+            # A variable stays where it was made, so the model is made again over there.
+            model = self._copy_of(model)
+        if hasattr(model, "eg_compile"):
+            model.compile(**model.eg_compile)
+        return model
 
     def is_materialized(self) -> bool:
         # A tf.Module may create variables when it is called, and has no way to tell.
-        return isinstance(self._model, keras.Layer) and all(
-            layer.built for layer in _walk(self._model) if isinstance(layer, keras.Layer)
+        return isinstance(self.model, keras.Layer) and all(
+            layer.built for layer in _walk(self.model) if isinstance(layer, keras.Layer)
         )
 
     def depends_on_inputs(self) -> bool:
-        return self._builder is None
+        return self.remake is None
 
-    def _create_parameters(self, inputs: ArgsKwargs) -> None:
+    def create_parameters(self, inputs: ArgsKwargs) -> None:
         # Outside of the traced function, in which variables must not be created.
         with tf.device(self.device):
-            self._run(False, tuple(inputs.args), inputs.kwargs)
+            self._run(False, inputs.args, inputs.kwargs)
 
     def dropout_layers(self) -> List[Tuple[Any, str]]:
         return [
             (layer, attribute)
-            for layer in _walk(self._model)
+            for layer in _walk(self.model)
             for names, attribute in _DROPOUT
             if isinstance(layer, names) and hasattr(layer, attribute)
         ]
 
-    def _set_rate(self, layer: Any, attribute: str, rate: float) -> None:
-        super()._set_rate(layer, attribute, rate)
+    def set_layers_rate(self, layer: Any, attribute: str, rate: float) -> None:
+        super().set_layers_rate(layer, attribute, rate)
         if rate and getattr(layer, "seed_generator", None) is None:
             # A layer that was made with rate 0 has none. Keras lets no layer that is built have
             # another part, hence not setattr.
@@ -130,32 +111,33 @@ class TensorFlowShim(FrameworkShim):
 
     # Running
 
+    def _run(self, is_train: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        training = {"training": is_train} if self._takes_training else {}
+        return self.model(*args, **training, **kwargs)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         with tf.device(self.device):
             return self._predicting(inputs)
 
-    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], ArgsKwargs]]:
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         named = {name: v for name, v in self._variables().items() if v.trainable}
-        d_inputs = [t for t in leaves(is_tensor, inputs) if t.dtype.is_floating]
+        tensors = leaves(is_tensor, inputs)
+        d_inputs = [tensor for tensor in tensors if arrays.takes_gradient(tensor)]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
-        traced = self._of_rate(self._training, lambda: TracedNetwork(partial(self._run, True)))
+        traced = self.of_rate(self._training, lambda: TracedNetwork(partial(self._run, True)))
         with tf.device(self.device):
             outputs, get_gradients = traced.begin_update(inputs, sources)
 
-        def backprop(gradients: Any) -> ArgsKwargs:
-            # Converters for Thinc's wrapper return the gradients alone, in the outputs' nest.
-            if isinstance(gradients, ArgsKwargs):
-                tensors, grads = gradients.args[0], gradients.kwargs["output_gradients"]
-            else:
-                tensors, grads = leaves(is_tensor, outputs), leaves(is_tensor, gradients)
-            grads = [_cast(grad, tensor.dtype) for tensor, grad in zip(tensors, grads)]
+        def go_back(
+            outputs: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]
+        ) -> List[Optional[tf.Tensor]]:
             with tf.device(self.device):
-                d_sources = get_gradients(tensors, grads)
+                d_sources = get_gradients(outputs, gradients)
             self._add_gradients(dict(zip(named, d_sources[len(d_inputs) :])))
             by_id = {id(tensor): grad for tensor, grad in zip(d_inputs, d_sources)}
-            return convert_recursive(is_tensor, lambda x: _input_gradient(x, by_id), inputs)
+            return [by_id.get(id(tensor)) for tensor in tensors]
 
-        return outputs, backprop
+        return outputs, go_back
 
     def _add_gradients(self, gradients: Mapping[str, Optional[tf.Tensor]]) -> None:
         for name, gradient in gradients.items():
@@ -171,12 +153,12 @@ class TensorFlowShim(FrameworkShim):
         return {name: (name, _tf_variable(v)) for name, v in self._variables().items()}
 
     def _variables(self) -> Dict[str, Any]:
-        if self._materialized is not self._model:
-            return _named_variables(self._model)
+        if not self.is_complete:
+            return _named_variables(self.model)
         # Looking through Keras's attributes takes as long as running a small network.
-        if self._named[0] is not self._model:
-            self._named = (self._model, _named_variables(self._model))
-        return self._named[1]
+        if not self._named:
+            self._named = _named_variables(self.model)
+        return self._named
 
     def get_value(self, handle: Any) -> FloatsXd:
         _, variable = handle
@@ -189,7 +171,7 @@ class TensorFlowShim(FrameworkShim):
         if is_numpy_array(value) and value.dtype == variable.dtype.as_numpy_dtype:
             tensor = unaligned(value)
         else:
-            tensor = _cast(xp2tensor(value, device=variable.device), variable.dtype)
+            tensor = cast(xp2tensor(value, device=variable.device), variable.dtype)
         tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tensor)
 
     def get_gradient(self, handle: Any) -> Optional[FloatsXd]:
@@ -202,76 +184,84 @@ class TensorFlowShim(FrameworkShim):
         else:
             name, variable = handle
             tensor = xp2tensor(value, device=self.device)
-            self._gradients[name] = _cast(tensor, variable.dtype)
+            self._gradients[name] = cast(tensor, variable.dtype)
 
     def dtype_name(self, handle: Any) -> str:
         return str(handle[1].dtype.name)
 
     # Copies
 
-    def clone(self) -> Any:
-        return self._copy_of(self._model)
+    def copied_model(self) -> Any:
+        return self._copy_of(self.model)
 
-    def reduce(self) -> Any:
-        state = {"recipe": self._recipe(self._model), "bytes": self.to_bytes()}
-        return {**state, "trainable": _trainable(self._model)}
-
-    def restore(self, state: Any) -> Any:
-        spec, self._input_spec = self._input_spec, None
-        self._model = self.adopt(_remake(state["recipe"], self.dims))
-        self.from_bytes(state["bytes"])
-        _set_trainable(self._model, state["trainable"])
-        self._input_spec = spec
-        return self._model
-
-    def _own_state(self) -> Dict[str, Any]:
-        traced = ("_run", "_predicting", "_training")
-        state = {k: v for k, v in super()._own_state().items() if k not in traced}
-        return {**state, "_gradients": {}, "_named": (None, {})}
-
-    def _copy_of(self, module: Any) -> Any:
-        """Make a module again from what it was made of, with the same values, on this device."""
+    def _copy_of(self, model: Any) -> Any:
+        """Make a model again from what it was made of, with the same values, on this device."""
+        values = {name: _tf_variable(v) for name, v in _named_variables(model).items()}
         with tf.device(self.device):
-            copied = _remake(self._recipe(module), self.dims)
-            originals = _named_variables(module)
-            if len(_named_variables(copied)) < len(originals):
-                inputs = convert_recursive(is_xp_array, self.from_xp, zeros(self._input_spec))
-                copied(*inputs.args, training=False, **inputs.kwargs)
-            copies = _named_variables(copied)
-            for name, variable in originals.items():
-                _tf_variable(copies[name]).assign(_tf_variable(variable))
-        _set_trainable(copied, _trainable(module))
-        return copied
+            return _made_again(self._recipe(model), values, _trainable(model), self.input_spec)
 
-    def _recipe(self, module: Any) -> Tuple[Any, ...]:
-        """What a module can be made from again. TensorFlow's variables cannot be copied along
+    def reduced(self) -> Any:
+        values, dtypes = self.to_tensors()
+        return self._recipe(self.model), values, dtypes, _trainable(self.model)
+
+    @classmethod
+    def restored(cls, state: Any, device: str, input_spec: Any) -> Any:
+        recipe, values, dtypes, trainable = state
+        with tf.device(device):
+            tensors = {name: tf.cast(value, dtypes[name]) for name, value in values.items()}
+            return _made_again(recipe, tensors, trainable, input_spec)
+
+    def _recipe(self, model: Any) -> Tuple[Any, ...]:
+        """What a model can be made from again. TensorFlow's variables cannot be copied along
         with the Python objects around them, as they can in the other frameworks."""
-        if self._builder is not None:
-            return ("builder", self._builder)
-        elif hasattr(module, "eg_args"):
-            return ("arguments", type(module), module.eg_args)
-        elif not isinstance(module, keras.Layer):
-            return ("object", module)
+        if self.remake is not None:
+            return ("function", self.remake)
+        elif hasattr(model, "eg_args"):
+            return ("arguments", type(model), model.eg_args)
+        elif not isinstance(model, keras.Layer):
+            return ("object", model)
         try:
-            return ("config", type(module), module.get_config())
+            return ("config", type(model), model.get_config())
         except NotImplementedError as error:
             raise ValueError(
-                f"A copy of {type(module).__name__} cannot be made: its constructor's arguments "
+                f"A copy of {type(model).__name__} cannot be made: its constructor's arguments "
                 "are not known. Define get_config(), decorate the class with keras_subclass, or "
                 "give TensorFlowWrapper a function (nO, nI) that builds the model."
             ) from error
 
+    def described(self) -> str:
+        if not isinstance(self.model, keras.Model):
+            return super().described()
+        lines: List[str] = []
+        self.model.summary(print_fn=lambda line, *_, **__: lines.append(line))
+        return "\n".join(lines)
 
-def _remake(recipe: Tuple[Any, ...], dims: Mapping[str, Any]) -> Any:
+
+def _made_again(
+    recipe: Tuple[Any, ...],
+    values: Mapping[str, tf.Tensor],
+    trainable: Mapping[str, bool],
+    input_spec: Any,
+) -> Any:
     kind, maker, *rest = recipe
-    if kind == "builder":
-        return maker(dims["nO"], dims["nI"])
+    if kind == "function":
+        model = maker()
     elif kind == "arguments":
-        return maker(*rest[0].args, **rest[0].kwargs)
+        model = maker(*rest[0].args, **rest[0].kwargs)
     elif kind == "config":
-        return maker.from_config(rest[0])
+        model = maker.from_config(rest[0])
     else:
-        return copy.deepcopy(maker)
+        model = copy.deepcopy(maker)
+    if len(_named_variables(model)) < len(values):
+        # Some are made when it is first called.
+        inputs = convert_recursive(is_xp_array, xp2tensor, zeros(input_spec))
+        model(*inputs.args, training=False, **inputs.kwargs)
+    named = _named_variables(model)
+    for name, value in values.items():
+        _tf_variable(named[name]).assign(value)
+    for name, is_trainable in trainable.items():
+        named[name].trainable = is_trainable
+    return model
 
 
 def _built_for(layer: keras.Layer) -> Any:
@@ -365,23 +355,5 @@ def _trainable(module: Any) -> Dict[str, bool]:
     return {name: v.trainable for name, v in named.items() if isinstance(v, keras.Variable)}
 
 
-def _set_trainable(module: Any, trainable: Mapping[str, bool]) -> None:
-    named = _named_variables(module)
-    for name, value in trainable.items():
-        named[name].trainable = value
-
-
 def _tf_variable(variable: Any) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _cast(tensor: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
-
-
-def _input_gradient(tensor: tf.Tensor, gradients: Mapping[int, Any]) -> Optional[tf.Tensor]:
-    """Zeros for an input that the module did not use; None for one that has no gradient."""
-    if not tensor.dtype.is_floating:
-        return None
-    gradient = gradients[id(tensor)]
-    return tf.zeros_like(tensor) if gradient is None else gradient
