@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -16,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from spacy.cli.debug_config import debug_config
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
-from spacy.util import load_config, registry
+from spacy.util import load_config
 from spacy_frameworks.architectures import get_parameters, swap_framework
 from spacy_frameworks.architectures.corpus import create_corpus
 from spacy_frameworks.wrappers import FRAMEWORKS
@@ -27,11 +26,6 @@ from .frameworks import ALL, TOKENS, marks
 from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
-GROUPS = {
-    "spacy_architectures": registry.architectures,
-    "spacy_readers": registry.readers,
-    "thinc_layers": registry.layers,
-}
 
 # The excerpt of spaCy's usage page, with nO as many as the sample has tags.
 USAGE_PAGE = """
@@ -48,38 +42,6 @@ nM = 64
 nC = 8
 dropout = 0.2
 """
-
-
-def ours(group: str):
-    return [e for e in entry_points(group=group) if e.name.startswith("spacy-frameworks.")]
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_registered_name_is_a_function_of_that_name(group):
-    assert ours(group)
-    for entry in ours(group):
-        function = GROUPS[group].get(entry.name)
-        assert function.__name__ == entry.value.rpartition(":")[2]
-        assert function.__doc__
-
-
-def test_every_framework_has_every_architecture():
-    names = {entry.name for entry in ours("spacy_architectures")}
-    tokens = [(fw.token, fw.custom) for fw in FRAMEWORKS] + [("Thinc", "Thinc")]
-    # The first is the name that takes the framework as an argument.
-    assert names - {"spacy-frameworks.UniqueTokens.v1"} == {
-        f"spacy-frameworks.{name}.v1"
-        for token, custom in [("", ""), *tokens]
-        for name in (
-            f"{token}Tagger",
-            f"{token}TextCat",
-            f"{token}FeedForward",
-            f"{token}WindowEncoder",
-            f"{token}BiLSTMEncoder",
-            f"{token}TransformerEncoder",
-            f"Custom{custom}Model",
-        )
-    }
 
 
 def architectures(section: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
