@@ -21,6 +21,7 @@ from thinc import compat
 from thinc.api import CupyOps, get_current_ops, set_current_ops
 
 from . import stand_in_gpu
+from .frameworks import IDS
 
 # The first example pays for imports, and machines are shared: no time limit for an example.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -29,7 +30,6 @@ hypothesis.settings.load_profile("untimed")
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-IDS = [fw.id for fw in FRAMEWORKS]
 if ASKED_FOR is None:
     TESTED = [name for name in IDS if is_installed(name)]
 else:
@@ -37,6 +37,8 @@ else:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for fw in FRAMEWORKS:
+        config.addinivalue_line("markers", f"{fw.id}: needs {fw.token}")
     missing = [name for name in TESTED if not is_installed(name)]
     if missing:
         raise pytest.UsageError(f"TEST_FRAMEWORKS names {missing}, which is not installed")

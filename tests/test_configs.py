@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -18,11 +19,11 @@ from spacy.training.initialize import init_nlp
 from spacy.util import load_config
 from spacy_frameworks.architectures import get_parameters, swap_framework
 from spacy_frameworks.architectures.corpus import create_corpus
-from spacy_frameworks.wrappers import FRAMEWORKS
-from spacy_frameworks.wrappers.framework import get_framework
+from spacy_frameworks.architectures.names import CUSTOM_MODEL, short_name
+from spacy_frameworks.wrappers import get_framework
 from thinc.api import Adam, Model
 
-from .frameworks import ALL, TOKENS, marks
+from .frameworks import ALL, NOT_THINCS, TOKENS, ring
 from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
@@ -88,7 +89,7 @@ def test_config_says_how_to_train_it_and_passes_spacys_check(name):
 def test_unknown_framework_is_one_line_that_lists_the_names(name, hint, tmp_path):
     arguments = ("--output", tmp_path / "out", "--vars.framework", name)
     failed = spacy_command("train", CONFIGS / "tagger.cfg", *arguments, cwd=tmp_path, fails=True)
-    expected = "expected one of PyTorch, TensorFlow, MXNet, Thinc."
+    expected = f"expected one of {', '.join(TOKENS)}."
     assert f"Unknown framework {name!r}: {expected} Did you mean {hint}?" in failed.stderr
 
 
@@ -134,8 +135,8 @@ def usage_page_config(tmp_path: Path, architecture: str, nO: str) -> Path:
 
 @pytest.mark.parametrize("framework", ALL)
 def test_usage_page_config_trains_as_printed(framework, tmp_path):
-    custom = {fw.token: fw.custom for fw in FRAMEWORKS}.get(framework, framework)
-    config = usage_page_config(tmp_path, f"Custom{custom}Model", "25")
+    custom = short_name(CUSTOM_MODEL, get_framework(framework)).removesuffix(".v1")
+    config = usage_page_config(tmp_path, custom, "25")
     spacy_train = ("-m", "spacy", "train", str(config), "--code", str(CONFIGS / "custom.py"))
     result = run(*spacy_train, "--training.max_steps", "20", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -167,19 +168,19 @@ assert registry.architectures.get("CustomThincModel.v1").__name__ == "CustomThin
 
 
 def test_importing_the_package_and_spacys_help_import_no_framework(tmp_path):
-    script = """
+    script = f"""
 import sys, importlib
 import spacy
-before = {name for name in sys.modules if name.partition(".")[0] == "torch"}
+before = {{name for name in sys.modules if name.partition(".")[0] == "torch"}}
 import spacy_frameworks.wrappers, spacy_frameworks.architectures
-after = {name for name in sys.modules if name.partition(".")[0] == "torch"}
+after = {{name for name in sys.modules if name.partition(".")[0] == "torch"}}
 assert after == before, after - before
 from typer.testing import CliRunner
 from spacy.cli import app
 from spacy.cli._util import setup_cli
 assert "train" in CliRunner().invoke(app, ["--help"]).output
 setup_cli  # loads the entry points when it is called by the command
-loaded = {"tensorflow", "keras", "mxnet"} & sys.modules.keys()
+loaded = set({NOT_THINCS!r}) & sys.modules.keys()
 assert not loaded, loaded
 assert importlib.util.find_spec("wrappers") is None
 assert importlib.util.find_spec("architectures") is None
@@ -233,10 +234,10 @@ def test_a_shared_encoder_is_saved_and_loaded_with_its_heads(framework, tmp_path
 
 
 ENCODERS = ("tagger_feed_forward", "tagger_window", "tagger_bilstm", "tagger_transformer")
-# Each encoder in a framework of its own, and the next framework for the head above it.
+# Each framework for an encoder, and the next one for the head above it.
 MIXED = [
-    pytest.param(name, below, above, marks=marks(below, above))
-    for name, below, above in zip(ENCODERS, TOKENS, [*TOKENS[1:], TOKENS[0]])
+    pytest.param(name, *pair.values, marks=pair.marks)
+    for name, pair in zip(itertools.cycle(ENCODERS), ring(TOKENS))
 ]
 
 

@@ -1,6 +1,10 @@
 import json
 
-MODULES = ("torch", "tensorflow", "keras", "mxnet")
+import pytest
+
+from ..frameworks import MODULES, NOT_THINCS
+
+pytestmark = pytest.mark.thinc
 
 LIGHT = f"""
 import importlib.util, json, sys
@@ -25,5 +29,5 @@ def test_importing_the_wrappers(run_python, tmp_path):
     # Outside of the repository, as a user's process is.
     printed = json.loads(run_python(LIGHT, cwd=tmp_path, env={"PYTHONPATH": ""}).splitlines()[-1])
     assert printed["added"] == []
-    assert not {"tensorflow", "keras", "mxnet"} & set(printed["loaded"])
+    assert not set(NOT_THINCS) & set(printed["loaded"])
     assert printed["top level"] == [True, True]
