@@ -23,6 +23,13 @@ def marks(*names: str) -> list[Any]:
     return [getattr(pytest.mark, fw.id) for fw in FRAMEWORKS if {fw.token, fw.id} & {*names}]
 
 
+def needs_all(test: Any) -> Any:
+    """Marks a test that needs every framework to be there, since it tells that none is imported."""
+    for mark in marks(*IDS):
+        test = mark(test)
+    return test
+
+
 def cases(names: Iterable[str]) -> list[Any]:
     """A case for each of some frameworks."""
     return [pytest.param(name, marks=marks(name)) for name in names]

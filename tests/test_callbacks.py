@@ -43,7 +43,7 @@ from thinc.api import (
     set_current_ops,
 )
 
-from .frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED
+from .frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED, needs_all
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."] * 20
 
@@ -396,6 +396,7 @@ def test_tokens_are_aligned_as_spacy_aligns_them(words, cuts):
             assert one.lengths.tolist() == other.lengths.tolist()
 
 
+@needs_all
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
 def test_spacys_commands_find_our_allocators_before_they_choose_one(name):
     code = (
@@ -407,6 +408,7 @@ def test_spacys_commands_find_our_allocators_before_they_choose_one(name):
     assert done.stdout.strip() == "False"
 
 
+@needs_all
 def test_spacy_starts_without_importing_a_framework():
     code = (
         "import sys, spacy; from thinc.api import get_ops; get_ops('cpu'); "

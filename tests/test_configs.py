@@ -23,7 +23,7 @@ from spacy_frameworks.architectures.names import CUSTOM_MODEL, short_name
 from spacy_frameworks.wrappers import get_framework
 from thinc.api import Adam, Model
 
-from .frameworks import ALL, NOT_THINCS, TOKENS, ring
+from .frameworks import ALL, NOT_THINCS, TOKENS, needs_all, ring
 from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
@@ -167,6 +167,7 @@ assert registry.architectures.get("CustomThincModel.v1").__name__ == "CustomThin
     assert result.returncode == 0, result.stderr
 
 
+@needs_all
 def test_importing_the_package_and_spacys_help_import_no_framework(tmp_path):
     script = f"""
 import sys, importlib

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+from spacy_frameworks.wrappers import get_framework
 
-from ..frameworks import MODULES, NOT_THINCS
+from ..frameworks import IDS, MODULES, NOT_THINCS, TOKENS, marks
 
-pytestmark = pytest.mark.thinc
+# Nothing can be imported that is not there.
+pytestmark = marks(*IDS)
 
 LIGHT = f"""
 import importlib.util, json, sys
@@ -31,3 +33,23 @@ def test_importing_the_wrappers(run_python, tmp_path):
     assert printed["added"] == []
     assert not set(NOT_THINCS) & set(printed["loaded"])
     assert printed["top level"] == [True, True]
+
+
+OF_ONE = """
+import sys, numpy
+from spacy_frameworks.architectures import FeedForward, build_network
+model = build_network({framework!r}, FeedForward(3), nO=2, nI=2)
+model.initialize()
+model.from_bytes(model.copy().to_bytes())
+model.begin_update(numpy.ones((3, 2), "f"))[1](numpy.ones((3, 2), "f"))
+model.predict(numpy.ones((3, 2), "f"))
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+@pytest.mark.parametrize("framework", TOKENS)
+def test_a_model_of_one_framework_imports_no_other(framework, run_python):
+    loaded = set(run_python(OF_ONE.format(framework=framework)).splitlines()[-1].split())
+    own = get_framework(framework)
+    assert own.module in loaded
+    assert not loaded & set(NOT_THINCS) - {own.module, *own.model_roots}
