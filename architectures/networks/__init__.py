@@ -11,11 +11,12 @@ import numpy
 from thinc.api import Model, get_current_ops
 from thinc.util import partial
 
-from ...wrappers.framework import THINC, get_framework
+from ...wrappers.framework import THINC, get_framework, require
 from ...wrappers.wrapper import get_module, get_shim, wrap
 from ...wrappers.wrapper import init as init_wrapper
 from .description import (
     GATES,
+    NETWORKS,
     BiLSTMEncoder,
     FeedForward,
     Network,
@@ -57,7 +58,7 @@ def build_network(
     Returns a model from Floats2d to Floats2d, or, of sequences, from Ragged to Ragged.
 
     Raises ValueError on an unknown framework or widths that the network cannot have, ImportError
-    on a framework that is not installed.
+    on a framework that is not installed, NotImplementedError on one that has no such network.
     """
     fw, is_sequential = get_framework(framework), isinstance(network, SequenceNetwork)
     if is_sequential and (nO is None or nI is None):
@@ -70,6 +71,9 @@ def build_network(
         model = _implementation(fw.id, network)(network, nO, nI, dropout)
         model.name = type(network).__name__
     else:
+        require(fw.id)
+        # An error here, and not when the dims are known.
+        _implementation(fw.id, network)
         model = wrap(
             fw.id,
             partial(_build_module, fw.id, network),
@@ -265,11 +269,28 @@ def _network(model: Model) -> Network:
 
 
 def _module(framework_id: str) -> ModuleType:
-    return importlib.import_module(f".{framework_id}", __name__)
+    fw = get_framework(framework_id)
+    name = fw.networks or f"{__name__}.{fw.id}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise NotImplementedError(
+            f"There are no networks for {fw.token}, for want of a module {name!r}. Take another "
+            f"framework, or a layer of your own around {fw.token}Wrapper."
+        ) from None
 
 
 def _implementation(framework_id: str, network: Network) -> Callable:
-    return getattr(_module(framework_id), type(network).__name__)
+    module, name = _module(framework_id), type(network).__name__
+    if not hasattr(module, name):
+        found = ", ".join(other for other in NETWORKS if hasattr(module, other)) or "none"
+        raise NotImplementedError(
+            f"There is no {name} for {get_framework(framework_id).token}: of the networks, "
+            f"{module.__name__} has {found}. Take another framework, or another network."
+        )
+    return getattr(module, name)
 
 
 def _build_module(framework_id: str, network: Network, nO: int, nI: int) -> Any:
