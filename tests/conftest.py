@@ -25,9 +25,8 @@ from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
 from thinc import compat
 from thinc.api import CupyOps, get_current_ops, set_current_ops
 
-from . import stand_in_gpu
+from . import python_path, stand_in_gpu
 from .frameworks import FROM_OUTSIDE, IDS
-from .from_outside import python_path
 
 # The first example pays for imports, and machines are shared: no time limit for an example.
 hypothesis.settings.register_profile("untimed", deadline=None)

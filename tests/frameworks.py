@@ -11,11 +11,9 @@ import pytest
 from spacy_frameworks.wrappers import FRAMEWORKS, all_frameworks
 from spacy_frameworks.wrappers.framework import THINC
 
-from . import from_outside  # noqa: F401 (before they are listed)
-
 IDS = [fw.id for fw in FRAMEWORKS]
 TOKENS = [fw.token for fw in (*FRAMEWORKS, THINC)]
-# With that of another distribution: the toy framework of `from_outside`.
+# With that of another distribution: `tests/toy_distribution`.
 ALL_IDS = [fw.id for fw in all_frameworks()]
 FROM_OUTSIDE = [name for name in ALL_IDS if name not in IDS]
 # What may be named.

@@ -8,15 +8,22 @@ from pathlib import Path
 import numpy
 import pytest
 import spacy
-from spacy_frameworks.architectures import FeedForward, build_network, swap_framework
+from spacy.util import registry
+from spacy_frameworks.architectures import (
+    FeedForward,
+    build_network,
+    swap_config,
+    swap_framework,
+    textcat,
+)
 from spacy_frameworks.wrappers import get_framework, set_gpu_allocator
 from spacy_frameworks.wrappers.framework import install_command
 from spacy_frameworks.wrappers.ops import FasterNumpyOps, get_framework_ops
 from spacy_frameworks.wrappers.wrapper import wrap_rnn
-from thinc.api import NumpyOps, set_current_ops
+from thinc.api import Config, NumpyOps, set_current_ops
 
+from . import python_path
 from .frameworks import FROM_OUTSIDE, KNOWN, MODULES, cases
-from .from_outside import python_path
 from .pipelines import PREDICT, ROOT, assert_same_predictions, spacy_command, train_config
 
 CONFIG = ROOT / "configs" / "tagger_feed_forward.cfg"
@@ -106,6 +113,18 @@ def test_what_its_folder_need_not_have_is_the_shared_one_or_refused():
 
 def test_it_is_installed_by_its_own_line():
     assert install_command(get_framework("Toy")) == 'pip install "toy-frameworks>=1.0"'
+
+
+def test_it_may_register_short_forms_and_need_not():
+    def swapped(name: str) -> dict:
+        model = {"@architectures": f"spacy-frameworks.MXNet{name}.v1"}
+        return swap_config(Config({"model": model}), "Toy")["model"]
+
+    registered = registry.architectures.get("spacy-frameworks.ToyTextCat.v1")
+    assert registered is textcat.ToyTextCat
+    assert swapped("TextCat") == {"@architectures": "spacy-frameworks.ToyTextCat.v1"}
+    general = {"@architectures": "spacy-frameworks.Tagger.v1", "framework": "Toy"}
+    assert swapped("Tagger") == general
 
 
 @pytest.mark.toy

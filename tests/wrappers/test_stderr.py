@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .. import python_path
 from ..frameworks import WRAPPED
-from ..from_outside import python_path
 from .conftest import ROOT
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
