@@ -6,8 +6,11 @@ As entry points, they would silently replace the functions of those who copied t
 
 from spacy.util import registry
 
-from .usage_page import CUSTOM_MODELS
+from . import usage_page
+from .names import CUSTOM_MODEL, function_name, short_name
+from .per_framework import all_frameworks
 
-for _name, _function in CUSTOM_MODELS.items():
-    if f"{_name}.v1" not in registry.architectures:
-        registry.architectures.register(f"{_name}.v1", func=_function)
+for _fw in all_frameworks():
+    if (_name := short_name(CUSTOM_MODEL, _fw)) not in registry.architectures:
+        _function = getattr(usage_page, function_name(CUSTOM_MODEL, _fw))
+        registry.architectures.register(_name, func=_function)

@@ -15,7 +15,7 @@ from .networks import (
     WindowEncoder,
     build_network,
 )
-from .per_framework import per_framework
+from .per_framework import short_forms
 from .sequences import add_positions, in_groups
 
 Encoder = Model[List[Floats2d], List[Floats2d]]
@@ -113,9 +113,4 @@ def build_transformer_encoder(
     return in_groups(chain(add_positions(width), model), max_length)
 
 
-globals().update(per_framework(lambda fw: f"{fw.token}FeedForward", build_feed_forward))
-globals().update(per_framework(lambda fw: f"{fw.token}WindowEncoder", build_window_encoder))
-globals().update(per_framework(lambda fw: f"{fw.token}BiLSTMEncoder", build_bilstm_encoder))
-globals().update(
-    per_framework(lambda fw: f"{fw.token}TransformerEncoder", build_transformer_encoder)
-)
+__getattr__ = short_forms(__name__)

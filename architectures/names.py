@@ -1,176 +1,143 @@
-"""Where a config names a framework, and how another one is named there."""
+"""The one list of registered names. `setup.py` runs this file alone: it must import nothing of
+ours, and nothing that has to be installed."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence
 
-from thinc.api import Config
-
-from ..wrappers.framework import FRAMEWORKS, THINC, Framework
+if TYPE_CHECKING:
+    from ..wrappers.framework import Framework
 
 PREFIX = "spacy-frameworks."
 USE_FRAMEWORK = f"{PREFIX}use_framework.v1"
 
-# Architectures that take the framework as an argument, without prefix and version.
-ARCHITECTURES = (
-    "Tagger",
-    "TextCat",
-    "FeedForward",
-    "WindowEncoder",
-    "BiLSTMEncoder",
-    "TransformerEncoder",
-    "CustomModel",
+_ARCHITECTURES = "spacy_frameworks.architectures"
+_WRAPPERS = "spacy_frameworks.wrappers"
+
+
+class Name(NamedTuple):
+    """What is registered, and how it is called.
+
+    group: The group of entry points, by which spaCy and Thinc find it.
+    name: What it is registered as. With a field of `Framework` in braces, there is one of it for
+        each framework.
+    place: Its module and its name there.
+    short: The name, without prefix, that it has besides for each framework and for Thinc. What is
+        registered by that is the same with its first argument, the framework, filled in.
+    file: What a framework's folder has to have, or there is none of it for that framework.
+    """
+
+    group: str
+    name: str
+    place: str
+    short: str = ""
+    file: str = ""
+
+
+# The short form is spelled as on spaCy's usage page, where it has no prefix.
+CUSTOM_MODEL = Name(
+    "spacy_architectures",
+    "spacy-frameworks.CustomModel.v1",
+    f"{_ARCHITECTURES}.usage_page:build_custom_model",
+    short="Custom{custom}Model.v1",
 )
 
-# As Thinc's configs have them: ${section.key}, or ${section:key}.
-_VARIABLE = re.compile(r"\$\{([\w.:]+)\}")
-# Registered names, the prefix left out for those of spaCy's usage page.
-_NAME = re.compile(r"^((?:spacy-frameworks\.)?)(\w+)(\.v\d+)$")
+NAMES: tuple[Name, ...] = (
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.Tagger.v1",
+        f"{_ARCHITECTURES}.tagger:build_tagger",
+        short="{token}Tagger.v1",
+    ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.TextCat.v1",
+        f"{_ARCHITECTURES}.textcat:build_textcat",
+        short="{token}TextCat.v1",
+    ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.FeedForward.v1",
+        f"{_ARCHITECTURES}.encoders:build_feed_forward",
+        short="{token}FeedForward.v1",
+    ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.WindowEncoder.v1",
+        f"{_ARCHITECTURES}.encoders:build_window_encoder",
+        short="{token}WindowEncoder.v1",
+    ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.BiLSTMEncoder.v1",
+        f"{_ARCHITECTURES}.encoders:build_bilstm_encoder",
+        short="{token}BiLSTMEncoder.v1",
+    ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.TransformerEncoder.v1",
+        f"{_ARCHITECTURES}.encoders:build_transformer_encoder",
+        short="{token}TransformerEncoder.v1",
+    ),
+    CUSTOM_MODEL,
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.UniqueTokens.v1",
+        f"{_ARCHITECTURES}.words:UniqueTokens",
+    ),
+    Name("spacy_callbacks", USE_FRAMEWORK, f"{_ARCHITECTURES}.callbacks:use_framework"),
+    Name(
+        "spacy_callbacks",
+        "spacy-frameworks.add_requirements.v1",
+        f"{_ARCHITECTURES}.requirements:add_requirements",
+    ),
+    # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
+    Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
+    Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_ARCHITECTURES}.corpus:create_corpus"),
+    Name("thinc_layers", "spacy-frameworks.{token}Wrapper.v1", f"{_WRAPPERS}:{{token}}Wrapper"),
+    Name(
+        "thinc_layers",
+        "spacy-frameworks.{token}RNNWrapper.v1",
+        f"{_WRAPPERS}:{{token}}RNNWrapper",
+        file="rnn.py",
+    ),
+    # Named as their classes: Thinc's registry has one name of each.
+    Name("thinc_ops", "FasterNumpyOps", f"{_WRAPPERS}.ops:FasterNumpyOps"),
+    Name("thinc_ops", "{token}Ops", f"{_WRAPPERS}.{{id}}.ops:{{token}}Ops", file="ops.py"),
+)
 
 
-def short_name(architecture: str, framework: Framework) -> str:
-    """The name that has the framework in it: "Tagger" is "PyTorchTagger"."""
-    if architecture == "CustomModel":
-        return f"Custom{framework.custom}Model"
-    return f"{framework.token}{architecture}"
+def short_name(name: Name, framework: Framework) -> str:
+    """The name with the framework in it, without prefix, such as "PyTorchTagger.v1"."""
+    return name.short.format(**framework._asdict())
 
 
-class _Use(NamedTuple):
-    """A place in the config: the section, and the key in it."""
-
-    section: Dict[str, Any]
-    key: str
-
-    @property
-    def value(self) -> Any:
-        return self.section[self.key]
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        self.section[self.key] = value
+def function_name(name: Name, framework: Framework) -> str:
+    """What the function is called whose short name this is, such as "PyTorchTagger"."""
+    return short_name(name, framework).partition(".")[0]
 
 
-def swap_names(config: Config, target: Framework) -> None:
-    """Name another framework in a config, in place: see `swap_config`."""
-    uses = []
-    for section in list(_sections(config)):
-        if isinstance(section.get("@architectures"), str):
-            _swap_name(config, section, target)
-            if _takes_framework(section):
-                uses.append(_Use(section, "framework"))
-        elif section.get("@callbacks") == USE_FRAMEWORK and section.get("framework"):
-            section["framework"] = target.token
-    # All that may be set along with these: a variable that only they use.
-    ours = {(id(use.section), use.key) for use in uses}
-    for use in uses:
-        _set_framework(config, use, target, ours)
+def entry_points(
+    frameworks: Sequence[Framework], thinc: Framework, wrappers: Path
+) -> Dict[str, List[str]]:
+    """The entry points of a distribution, by group.
 
-
-def _takes_framework(section: Dict[str, Any]) -> bool:
-    prefix, name, _ = _parts(section["@architectures"])
-    return prefix == PREFIX and name in ARCHITECTURES and "framework" in section
-
-
-def _parts(name: str) -> Tuple[str, str, str]:
-    match = _NAME.match(name)
-    return match.groups() if match else ("", "", "")  # type: ignore[return-value]
-
-
-# Names with the framework in them
-
-
-def _swap_name(config: Config, section: Dict[str, Any], target: Framework) -> None:
-    written = _unquoted(section["@architectures"])
-    prefix, name, version = _parts(_interpolate(config, written))
-    found = _find_short_name(name)
-    if found is None or (not prefix and found != "CustomModel"):
-        return
-    variables = _VARIABLE.findall(written)
-    if prefix and variables:
-        # `spacy package` and `spacy init fill-config` look names up before variables are filled
-        # in, so the variable becomes an argument.
-        rest = {key: value for key, value in section.items() if key != "@architectures"}
-        section.clear()
-        section["@architectures"] = f"{prefix}{found}{version}"
-        section["framework"] = f"${{{variables[0]}}}" if len(variables) == 1 else target.token
-        section.update(rest)
-    else:
-        section["@architectures"] = f"{prefix}{short_name(found, target)}{version}"
-
-
-def _find_short_name(name: str) -> Optional[str]:
-    """The architecture whose name with some framework in it this is."""
-    for architecture in ARCHITECTURES:
-        for framework in (*FRAMEWORKS, THINC):
-            if name == short_name(architecture, framework):
-                return architecture
-    return None
-
-
-# Variables
-
-
-def _set_framework(config: Config, use: _Use, target: Framework, ours: set) -> None:
-    """Set the framework where it is defined, if that is for our architectures alone."""
-    is_text = isinstance(use.value, str)
-    variable = _VARIABLE.fullmatch(_unquoted(use.value)) if is_text else None
-    defined = _find(config, variable[1]) if variable else None
-    if variable is None or defined is None or _is_used_elsewhere(config, variable[1], ours):
-        use.value = target.token
-    else:
-        _set_framework(config, defined, target, {*ours, (id(defined.section), defined.key)})
-
-
-def _is_used_elsewhere(config: Config, variable: str, ours: set) -> bool:
-    path = variable.replace(":", ".")
-    return any(
-        (id(place.section), place.key) not in ours
-        # A whole section may be used too: ${vars} in place of ${vars.framework}.
-        and any(f"{path}.".startswith(f"{used.replace(':', '.')}.") for used in variables)
-        for place, variables in _variables(config)
-    )
-
-
-def _find(config: Config, variable: str) -> Optional[_Use]:
-    """Where a variable is defined, or None if it is not."""
-    *sections, key = variable.replace(":", ".").split(".")
-    section: Any = config
-    for name in sections:
-        section = section.get(name) if isinstance(section, dict) else None
-    return _Use(section, key) if isinstance(section, dict) and key in section else None
-
-
-def _interpolate(config: Config, text: str) -> str:
-    """Fill in variables. What is not defined stays as it is written."""
-
-    def fill(match: re.Match[str]) -> str:
-        defined = _find(config, match[1])
-        if defined is None or not isinstance(defined.value, str):
-            return match[0]
-        return _interpolate(config, defined.value)
-
-    return _VARIABLE.sub(fill, _unquoted(text))
-
-
-def _unquoted(text: str) -> str:
-    """Text with variables in it keeps its quotes until these are filled in."""
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-
-
-def _sections(value: Any) -> Iterator[Dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-    if isinstance(value, (dict, list)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _sections(inner)
-
-
-def _variables(config: Config) -> Iterator[Tuple[_Use, List[str]]]:
-    """Every place with variables in it, and their names."""
-    for section in _sections(config):
-        for key, value in section.items():
-            # Sections inside of this one have their own turn; a list may have some in its items.
-            found = _VARIABLE.findall(str(value)) if isinstance(value, (str, list)) else []
-            if found:
-                yield _Use(section, key), found
+    frameworks: Those that it brings.
+    thinc: Pure Thinc, which has short names too.
+    wrappers: The folder that has their folders.
+    """
+    lines: Dict[str, List[str]] = {}
+    for name in NAMES:
+        found = lines.setdefault(name.group, [])
+        if "{" not in name.name:
+            found.append(f"{name.name} = {name.place}")
+        else:
+            for fw in frameworks:
+                if (wrappers / fw.id / name.file).exists():
+                    found.append(f"{name.name} = {name.place}".format(**fw._asdict()))
+        if name.short:
+            module, _, _ = name.place.partition(":")
+            for fw in (*frameworks, thinc):
+                found.append(f"{PREFIX}{short_name(name, fw)} = {module}:{function_name(name, fw)}")
+    return lines

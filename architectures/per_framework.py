@@ -1,24 +1,42 @@
-"""One registered function per framework from one definition."""
+"""The short forms of the architectures: one function per framework from one definition."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from typing import Callable, Dict
+import sys
+from typing import Callable, Tuple
 
-from ..wrappers.framework import FRAMEWORKS, THINC, Framework
+from ..wrappers import framework as listed
+from ..wrappers.framework import Framework
+from .names import NAMES, function_name
 
 
-def per_framework(name: Callable[[Framework], str], build: Callable) -> Dict[str, Callable]:
-    """Bind the first argument of an architecture to each framework.
+def all_frameworks() -> Tuple[Framework, ...]:
+    """The frameworks that there are now, those of other distributions among them, and Thinc."""
+    return (*listed.FRAMEWORKS, listed.THINC)
+
+
+def short_forms(module: str) -> Callable[[str], Callable]:
+    """The `__getattr__` of a module with architectures, by which it has their short forms, such as
+    `PyTorchTagger` of `build_tagger`, for all frameworks that there are when one is asked for.
 
     What is registered has to be a function with a name and the arguments that configs may set,
     so a `functools.partial` will not do.
 
-    name: The name of the function for a framework.
-    build: The architecture, with the framework's token as its first argument.
-    Returns the functions by name, for the module's namespace and the entry points.
+    module: The name of the module. What is in it under which name, is in the list of names.
     """
-    return {name(fw): _bind(name(fw), build, fw.token) for fw in (*FRAMEWORKS, THINC)}
+
+    @functools.cache
+    def find(attribute: str) -> Callable:
+        for name in NAMES:
+            place, _, builder = name.place.partition(":")
+            for fw in all_frameworks() if name.short and place == module else ():
+                if attribute == function_name(name, fw):
+                    return _bind(attribute, getattr(sys.modules[module], builder), fw.token)
+        raise AttributeError(f"module {module!r} has no attribute {attribute!r}")
+
+    return find
 
 
 def _bind(name: str, build: Callable, framework: str) -> Callable:

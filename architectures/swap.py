@@ -12,9 +12,9 @@ from spacy.util import load_config, load_model_from_config
 from thinc.api import Config, Model
 
 from ..wrappers.framework import Framework, get_framework
-from .names import swap_names
 from .networks import convert_network
 from .requirements import set_requirements
+from .swap_names import swap_names
 
 
 def swap_config(config: Union[Config, str, Path], framework: str) -> Config:
@@ -27,7 +27,8 @@ def swap_config(config: Union[Config, str, Path], framework: str) -> Config:
     variable inside of an architecture's name becomes an argument. The framework of a
     `use_framework` hook is set as well.
 
-    Raises ValueError if there is no framework of this name.
+    Raises ValueError if there is no framework of this name, or if a variable that names one refers
+    to itself.
     """
     target = get_framework(framework)
     if isinstance(config, Config):

@@ -10,7 +10,7 @@ from thinc.types import Floats2d
 
 from .layers import any_batch, embedding, softmax_output, with_labels
 from .networks import FeedForward, build_network
-from .per_framework import per_framework
+from .per_framework import short_forms
 from .words import once_per_type
 
 
@@ -49,4 +49,4 @@ def build_tagger(
     return with_labels(once_per_type(model), tok2vec, nO)
 
 
-globals().update(per_framework(lambda fw: f"{fw.token}Tagger", build_tagger))
+__getattr__ = short_forms(__name__)

@@ -11,7 +11,7 @@ from thinc.types import Floats2d
 from ..wrappers import resize_wrapper
 from .layers import embedding, logistic_output, mean_per_doc, softmax_output, with_labels
 from .networks import FeedForward, build_network, resize_network
-from .per_framework import per_framework
+from .per_framework import short_forms
 
 
 def build_textcat(
@@ -88,4 +88,4 @@ def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[
     return model
 
 
-globals().update(per_framework(lambda fw: f"{fw.token}TextCat", build_textcat))
+__getattr__ = short_forms(__name__)

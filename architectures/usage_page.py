@@ -14,7 +14,7 @@ from thinc.types import Floats2d
 
 from .layers import any_batch, softmax_output, with_labels
 from .networks import FeedForward, build_network
-from .per_framework import per_framework
+from .per_framework import short_forms
 from .words import once_per_type
 
 
@@ -49,5 +49,4 @@ def build_custom_model(
     return with_labels(once_per_type(model), char_embed, nO)
 
 
-CUSTOM_MODELS = per_framework(lambda fw: f"Custom{fw.custom}Model", build_custom_model)
-globals().update(CUSTOM_MODELS)
+__getattr__ = short_forms(__name__)

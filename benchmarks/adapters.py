@@ -200,7 +200,7 @@ def alternate(functions: Dict[str, Function], repeats: int) -> Dict[str, float]:
 
 
 def main(
-    framework: Optional[List[str]] = typer.Option(None, help="PyTorch, TensorFlow, MXNet; all."),
+    framework: Optional[List[str]] = typer.Option(None, help="Those to time; all."),
     repeats: int = typer.Option(200, help="Steps of each."),
 ) -> None:
     """Print a Markdown table of times in milliseconds, and their ratios."""
@@ -212,12 +212,12 @@ def main(
         end="",
     )
     print(" own prediction | ours | ratio |\n|" + " --- |" * 10)
-    make = {"PyTorch": pytorch, "TensorFlow": tensorflow, "MXNet": mxnet}
     for fw in FRAMEWORKS:
         if not is_installed(fw.id) or (framework and fw.token not in framework):
             continue
         for hidden in (48, 256):
-            t = alternate(make[fw.token](hidden, X, dY), repeats)
+            # What is timed of a framework is made by the function of its name.
+            t = alternate(globals()[fw.id](hidden, X, dY), repeats)
             thinc = (
                 (f"{t['thinc']:.2f}", f"{t['thinc'] / t['ours']:.2f}") if "thinc" in t else ("", "")
             )

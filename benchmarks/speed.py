@@ -717,7 +717,9 @@ def memory_table(data: Path) -> str:
 
 def versions() -> Iterator[str]:
     yield f"Python {platform.python_version()}"
-    for name in ("spacy", "thinc", "numpy", "torch", "tensorflow-cpu", "tensorflow", "mxnet"):
+    # TensorFlow for CPUs alone is a distribution of its own.
+    builds = (f"{fw.module}{build}" for fw in FRAMEWORKS for build in ("", "-cpu"))
+    for name in ("spacy", "thinc", "numpy", *builds):
         with contextlib.suppress(PackageNotFoundError):
             yield f"{name} {version(name)}"
 

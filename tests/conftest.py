@@ -1,9 +1,13 @@
 """Which frameworks a run tests.
 
 `TEST_FRAMEWORKS` names them ("pytorch mxnet", or "none"); one that is named and missing fails the
-run. Without it, those that are installed are tested. So that the environments of tox share the
-work, what is in pure Thinc runs only with "none", and the architectures of one framework only where
-it is the only one. `RUN_SLOW` adds what takes minutes.
+run. Without it, those that are installed are tested.
+
+So that the environments of tox share the work, each test runs in one of them. What needs no
+framework (it has no mark, or `thinc`) runs only with "none"; what needs one, where it is the only
+one; and what needs several, where these are there. `TEST_ADAPTERS` names frameworks whose adapters
+are tested beside others too, such as MXNet's, which have another NumPy there. `RUN_SLOW` adds what
+takes minutes.
 """
 
 from __future__ import annotations
@@ -21,15 +25,16 @@ from thinc import compat
 from thinc.api import CupyOps, get_current_ops, set_current_ops
 
 from . import stand_in_gpu
+from .frameworks import IDS
 
 # The first example pays for imports, and machines are shared: no time limit for an example.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
+ADAPTERS = os.environ.get("TEST_ADAPTERS", "").split()
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-IDS = [fw.id for fw in FRAMEWORKS]
 if ASKED_FOR is None:
     TESTED = [name for name in IDS if is_installed(name)]
 else:
@@ -37,6 +42,8 @@ else:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for fw in FRAMEWORKS:
+        config.addinivalue_line("markers", f"{fw.id}: needs {fw.token}")
     missing = [name for name in TESTED if not is_installed(name)]
     if missing:
         raise pytest.UsageError(f"TEST_FRAMEWORKS names {missing}, which is not installed")
@@ -50,13 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in names:
             if name not in TESTED:
                 item.add_marker(pytest.mark.skip(reason=f"{name} is not tested in this run"))
-        if ASKED_FOR not in (None, "none") and item.get_closest_marker("thinc"):
-            item.add_marker(pytest.mark.skip(reason="TEST_FRAMEWORKS=none tests pure Thinc"))
+        if ASKED_FOR not in (None, "none") and not names:
+            item.add_marker(pytest.mark.skip(reason="TEST_FRAMEWORKS=none tests it"))
         folder, *_ = item.path.relative_to(TESTS).parts
-        is_alone = len(names) == 1 and folder != "wrappers"
-        if ASKED_FOR is not None and is_alone and len(TESTED) > 1:
-            reason = f"TEST_FRAMEWORKS={names[0]} tests architectures in it alone"
-            item.add_marker(pytest.mark.skip(reason=reason))
+        is_asked_for = folder == "wrappers" and set(names) <= set(ADAPTERS)
+        if ASKED_FOR is not None and len(names) == 1 < len(TESTED) and not is_asked_for:
+            item.add_marker(pytest.mark.skip(reason=f"TEST_FRAMEWORKS={names[0]} tests it"))
 
 
 @pytest.fixture(scope="session")

@@ -2,24 +2,81 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
-from typing import Any
+from pathlib import Path
+from typing import Any, Iterable, Sequence
 
 import pytest
 from spacy_frameworks.wrappers import FRAMEWORKS
+from spacy_frameworks.wrappers.framework import THINC
 
-WRAPPED = [pytest.param(fw.token, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
-WRAPPED_IDS = [pytest.param(fw.id, marks=getattr(pytest.mark, fw.id)) for fw in FRAMEWORKS]
+IDS = [fw.id for fw in FRAMEWORKS]
+TOKENS = [fw.token for fw in (*FRAMEWORKS, THINC)]
+# What their models come from. Thinc imports PyTorch by itself, wherever it is installed.
+MODULES = tuple(dict.fromkeys(name for fw in FRAMEWORKS for name in (fw.module, *fw.model_roots)))
+NOT_THINCS = tuple(name for name in MODULES if name != "torch")
+
+
+def marks(*names: str) -> list[Any]:
+    """The marks of a case in which some frameworks, by token or id, take part."""
+    return [getattr(pytest.mark, fw.id) for fw in FRAMEWORKS if {fw.token, fw.id} & {*names}]
+
+
+def needs_all(test: Any) -> Any:
+    """Marks a test that needs every framework to be there, since it tells that none is imported."""
+    for mark in marks(*IDS):
+        test = mark(test)
+    return test
+
+
+def cases(names: Iterable[str]) -> list[Any]:
+    """A case for each of some frameworks."""
+    return [pytest.param(name, marks=marks(name)) for name in names]
+
+
+def ring(names: Sequence[str]) -> list[Any]:
+    """A case for each framework and the next one; the first comes behind the last."""
+    pairs = zip(names, [*names[1:], names[0]])
+    return [pytest.param(*pair, marks=marks(*pair)) for pair in pairs]
+
+
+WRAPPED = cases(fw.token for fw in FRAMEWORKS)
+WRAPPED_IDS = cases(IDS)
 # Kernels under Thinc's layers; NumPy's need no framework.
 KERNELS = [*WRAPPED, pytest.param("NumPy", marks=pytest.mark.thinc)]
 ALL = [*WRAPPED, pytest.param("Thinc", marks=pytest.mark.thinc)]
-
-TOKENS = [*(fw.token for fw in FRAMEWORKS), "Thinc"]
-
-
-def marks(*tokens: str) -> list[Any]:
-    """The marks of a case in which several frameworks take part."""
-    return [getattr(pytest.mark, fw.id) for fw in FRAMEWORKS if fw.token in tokens]
-
-
 PAIRS = [pytest.param(*pair, marks=marks(*pair)) for pair in itertools.permutations(TOKENS, 2)]
+
+
+def said(framework: str, name: str) -> Any:
+    """What the file with a framework's modules in `wrappers/modules` has under a name: the value of
+    a constant, or the keys of the dict that this is or that a function of this name returns; None
+    if there is neither. It is read and not imported, since that would import the framework."""
+    path = Path(__file__).parent / "wrappers" / "modules" / f"{framework}.py"
+    for node in ast.parse(path.read_text()).body:
+        value = None
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
+            value = node.value
+        elif isinstance(node, ast.FunctionDef) and node.name == name:
+            (value,) = [inner.value for inner in node.body if isinstance(inner, ast.Return)]
+        if isinstance(value, ast.Dict):
+            return [ast.literal_eval(key) for key in value.keys if key is not None]
+        if value is not None:
+            return ast.literal_eval(value)
+    return None
+
+
+def ways(name: str) -> list[Any]:
+    """A case (framework, way) for each of the ways in which the modules of this name are written,
+    as users do, in each framework."""
+    return [
+        pytest.param((fw, way), marks=marks(fw), id=f"{fw}-{way}")
+        for fw in IDS
+        for way in said(fw, name) or ()
+    ]
+
+
+# Whose networks run in a process that was forked after they had run, and whose refuse to.
+FORKS = cases(fw.token for fw in FRAMEWORKS if said(fw.id, "RUNS_AFTER_FORK"))
+FORKS_NOT = cases(fw.token for fw in FRAMEWORKS if not said(fw.id, "RUNS_AFTER_FORK"))

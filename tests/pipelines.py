@@ -29,7 +29,6 @@ import numpy, spacy
 from tests.pipelines import predictions
 numpy.savez(output, **predictions(spacy.load(folder)))
 """
-MODULES = ("torch", "tensorflow", "keras", "mxnet")
 
 
 def train_config(name: str, framework: str, output: Path, **overrides: Any) -> Path:

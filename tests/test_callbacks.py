@@ -43,7 +43,7 @@ from thinc.api import (
     set_current_ops,
 )
 
-from .frameworks import KERNELS, WRAPPED
+from .frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED, needs_all
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."] * 20
 
@@ -189,11 +189,8 @@ factory = "tagger"
 nO = null
 """
 
-TENSORFLOW = pytest.param("TensorFlow", marks=pytest.mark.tensorflow)
-OTHERS = [param for param in WRAPPED if param.values[0] != "TensorFlow"]
 
-
-@pytest.mark.parametrize("framework", OTHERS)
+@pytest.mark.parametrize("framework", FORKS)
 def test_annotating_with_a_wrapped_network_in_two_processes(framework):
     nlp = trained((OWN_TAGGER + HOOK).format(framework=framework), updates=2)
     expected = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS)]
@@ -204,8 +201,8 @@ def test_annotating_with_a_wrapped_network_in_two_processes(framework):
 @pytest.mark.skipif(
     multiprocessing.get_start_method() != "fork", reason="processes are started afresh here"
 )
-@pytest.mark.parametrize("framework", [TENSORFLOW])
-def test_a_forked_tensorflow_network_is_an_error_and_not_a_hang(framework, monkeypatch):
+@pytest.mark.parametrize("framework", FORKS_NOT)
+def test_a_forked_network_that_would_hang_is_an_error_and_not_a_hang(framework, monkeypatch):
     nlp = trained((OWN_TAGGER + HOOK).format(framework=framework), updates=1)
     # Ops of a framework that is not even installed come first, and are in nobody's way.
     PyTorchOps()
@@ -399,6 +396,7 @@ def test_tokens_are_aligned_as_spacy_aligns_them(words, cuts):
             assert one.lengths.tolist() == other.lengths.tolist()
 
 
+@needs_all
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
 def test_spacys_commands_find_our_allocators_before_they_choose_one(name):
     code = (
@@ -410,10 +408,11 @@ def test_spacys_commands_find_our_allocators_before_they_choose_one(name):
     assert done.stdout.strip() == "False"
 
 
+@needs_all
 def test_spacy_starts_without_importing_a_framework():
     code = (
         "import sys, spacy; from thinc.api import get_ops; get_ops('cpu'); "
-        "print([m for m in ('tensorflow', 'mxnet') if m in sys.modules])"
+        f"print([m for m in {NOT_THINCS} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

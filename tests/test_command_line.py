@@ -12,7 +12,7 @@ import spacy
 from spacy.tokens import DocBin
 from spacy_frameworks.architectures.corpus import create_corpus
 
-from .frameworks import ALL
+from .frameworks import ALL, FORKS_NOT
 from .pipelines import CONFIGS, spacy_command
 
 # A tagger on an encoder, a text classifier, and both on a shared one.
@@ -70,7 +70,7 @@ def test_every_command_of_spacys(name, framework, data, tmp_path):
     command("apply", trained, texts, "one.spacy")
     predicted = annotations(tmp_path / "one.spacy")
     assert len(predicted) == 20
-    if framework == "TensorFlow":
+    if framework in [case.values[0] for case in FORKS_NOT]:
         # It cannot run in a forked process, and says so.
         forked = ("apply", trained, texts, "two.spacy", "--n-process", 2)
         failed = spacy_command(*forked, cwd=tmp_path, fails=True)

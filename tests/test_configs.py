@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import Counter
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -16,22 +16,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from spacy.cli.debug_config import debug_config
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
-from spacy.util import load_config, registry
+from spacy.util import load_config
 from spacy_frameworks.architectures import get_parameters, swap_framework
 from spacy_frameworks.architectures.corpus import create_corpus
-from spacy_frameworks.wrappers import FRAMEWORKS
-from spacy_frameworks.wrappers.framework import get_framework
+from spacy_frameworks.architectures.names import CUSTOM_MODEL, short_name
+from spacy_frameworks.wrappers import get_framework
 from thinc.api import Adam, Model
 
-from .frameworks import ALL, TOKENS, marks
+from .frameworks import ALL, NOT_THINCS, TOKENS, needs_all, ring
 from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
-GROUPS = {
-    "spacy_architectures": registry.architectures,
-    "spacy_readers": registry.readers,
-    "thinc_layers": registry.layers,
-}
 
 # The excerpt of spaCy's usage page, with nO as many as the sample has tags.
 USAGE_PAGE = """
@@ -48,38 +43,6 @@ nM = 64
 nC = 8
 dropout = 0.2
 """
-
-
-def ours(group: str):
-    return [e for e in entry_points(group=group) if e.name.startswith("spacy-frameworks.")]
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_registered_name_is_a_function_of_that_name(group):
-    assert ours(group)
-    for entry in ours(group):
-        function = GROUPS[group].get(entry.name)
-        assert function.__name__ == entry.value.rpartition(":")[2]
-        assert function.__doc__
-
-
-def test_every_framework_has_every_architecture():
-    names = {entry.name for entry in ours("spacy_architectures")}
-    tokens = [(fw.token, fw.custom) for fw in FRAMEWORKS] + [("Thinc", "Thinc")]
-    # The first is the name that takes the framework as an argument.
-    assert names - {"spacy-frameworks.UniqueTokens.v1"} == {
-        f"spacy-frameworks.{name}.v1"
-        for token, custom in [("", ""), *tokens]
-        for name in (
-            f"{token}Tagger",
-            f"{token}TextCat",
-            f"{token}FeedForward",
-            f"{token}WindowEncoder",
-            f"{token}BiLSTMEncoder",
-            f"{token}TransformerEncoder",
-            f"Custom{custom}Model",
-        )
-    }
 
 
 def architectures(section: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
@@ -126,7 +89,7 @@ def test_config_says_how_to_train_it_and_passes_spacys_check(name):
 def test_unknown_framework_is_one_line_that_lists_the_names(name, hint, tmp_path):
     arguments = ("--output", tmp_path / "out", "--vars.framework", name)
     failed = spacy_command("train", CONFIGS / "tagger.cfg", *arguments, cwd=tmp_path, fails=True)
-    expected = "expected one of PyTorch, TensorFlow, MXNet, Thinc."
+    expected = f"expected one of {', '.join(TOKENS)}."
     assert f"Unknown framework {name!r}: {expected} Did you mean {hint}?" in failed.stderr
 
 
@@ -172,8 +135,8 @@ def usage_page_config(tmp_path: Path, architecture: str, nO: str) -> Path:
 
 @pytest.mark.parametrize("framework", ALL)
 def test_usage_page_config_trains_as_printed(framework, tmp_path):
-    custom = {fw.token: fw.custom for fw in FRAMEWORKS}.get(framework, framework)
-    config = usage_page_config(tmp_path, f"Custom{custom}Model", "25")
+    custom = short_name(CUSTOM_MODEL, get_framework(framework)).removesuffix(".v1")
+    config = usage_page_config(tmp_path, custom, "25")
     spacy_train = ("-m", "spacy", "train", str(config), "--code", str(CONFIGS / "custom.py"))
     result = run(*spacy_train, "--training.max_steps", "20", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -204,20 +167,21 @@ assert registry.architectures.get("CustomThincModel.v1").__name__ == "CustomThin
     assert result.returncode == 0, result.stderr
 
 
+@needs_all
 def test_importing_the_package_and_spacys_help_import_no_framework(tmp_path):
-    script = """
+    script = f"""
 import sys, importlib
 import spacy
-before = {name for name in sys.modules if name.partition(".")[0] == "torch"}
+before = {{name for name in sys.modules if name.partition(".")[0] == "torch"}}
 import spacy_frameworks.wrappers, spacy_frameworks.architectures
-after = {name for name in sys.modules if name.partition(".")[0] == "torch"}
+after = {{name for name in sys.modules if name.partition(".")[0] == "torch"}}
 assert after == before, after - before
 from typer.testing import CliRunner
 from spacy.cli import app
 from spacy.cli._util import setup_cli
 assert "train" in CliRunner().invoke(app, ["--help"]).output
 setup_cli  # loads the entry points when it is called by the command
-loaded = {"tensorflow", "keras", "mxnet"} & sys.modules.keys()
+loaded = set({NOT_THINCS!r}) & sys.modules.keys()
 assert not loaded, loaded
 assert importlib.util.find_spec("wrappers") is None
 assert importlib.util.find_spec("architectures") is None
@@ -271,10 +235,10 @@ def test_a_shared_encoder_is_saved_and_loaded_with_its_heads(framework, tmp_path
 
 
 ENCODERS = ("tagger_feed_forward", "tagger_window", "tagger_bilstm", "tagger_transformer")
-# Each encoder in a framework of its own, and the next framework for the head above it.
+# Each framework for an encoder, and the next one for the head above it.
 MIXED = [
-    pytest.param(name, below, above, marks=marks(below, above))
-    for name, below, above in zip(ENCODERS, TOKENS, [*TOKENS[1:], TOKENS[0]])
+    pytest.param(name, *pair.values, marks=pair.marks)
+    for name, pair in zip(itertools.cycle(ENCODERS), ring(TOKENS))
 ]
 
 

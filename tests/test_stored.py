@@ -12,9 +12,8 @@ import spacy
 import spacy_frameworks.architectures.custom  # noqa: F401  # the bare names
 from spacy_frameworks.architectures import swap_framework
 
-from .frameworks import TOKENS, marks
+from .frameworks import MODULES, TOKENS, marks
 from .pipelines import (
-    MODULES,
     PREDICT,
     assert_same_predictions,
     predictions,
@@ -82,6 +81,11 @@ def test_a_swap_to_its_own_framework_makes_it_ready_for_spacy_package(
     assert_same_predictions(predictions(spacy.load(folder.parent)), expected)
 
 
-def test_every_kind_of_name_is_stored_in_every_framework():
-    kinds = {(kind, framework) for _, kind, framework in (case.values for case in CASES)}
-    assert {(k, f) for k in ("literal", "variable", "bare") for f in TOKENS} <= kinds
+@pytest.mark.thinc
+def test_every_kind_of_name_is_stored_in_every_framework_of_that_version():
+    for version in {path.parent for path in STORED}:
+        stored = {tuple(path.stem.split("-")) for path in version.glob("*.zip")}
+        frameworks = {framework for _, framework in stored}
+        assert stored == {(k, f) for k in ("literal", "variable", "bare") for f in frameworks}
+        # As many as there were in the first version.
+        assert {"pytorch", "tensorflow", "mxnet", "thinc"} <= frameworks

@@ -192,7 +192,7 @@ def test_a_saved_pipeline_predicts_the_same_in_a_new_process(framework, componen
     train(nlp, epochs=1, limit=30)
     nlp.to_disk(tmp_path / "nlp")
     script = f"""
-import sys, numpy, spacy
+import numpy, spacy
 from spacy_frameworks.architectures import FeedForward, build_network
 # Frameworks count the names of their layers up, so other models come first.
 build_network({framework!r}, FeedForward(3), nO=2, nI=2).initialize(numpy.zeros((1, 2), "f"))
@@ -201,17 +201,10 @@ from spacy_frameworks.architectures.corpus import create_corpus
 egs = create_corpus({NO_FILES!r}, "dev", limit=20)(nlp)
 Y = nlp.get_pipe({component!r}).model.predict([eg.predicted for eg in egs])
 numpy.save({str(tmp_path / "Y.npy")!r}, numpy.vstack(Y))
-others = {{"torch", "tensorflow", "mxnet"}} - {{"torch"}} & sys.modules.keys()
-print(*sorted(others))
 """
-    run = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path
-    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
     came, expected = numpy.load(tmp_path / "Y.npy"), numpy.vstack(probabilities(nlp))
     assert_allclose(came, expected, rtol=1e-4, atol=1e-6)
-    # PyTorch is imported by Thinc itself, wherever it is installed.
-    own = {"TensorFlow": "tensorflow", "MXNet": "mxnet"}.get(framework, "")
-    assert run.stdout.split() == own.split()
 
 
 @pytest.mark.parametrize("framework", WRAPPED)

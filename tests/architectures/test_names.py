@@ -1,158 +1,152 @@
-"""Which words in a config a swap changes."""
+"""What is registered is what the list of names says, and so do the pages."""
 
 from __future__ import annotations
 
+import itertools
+import re
+from importlib.metadata import distribution
+from pathlib import Path
+
 import pytest
-from spacy.util import load_config
-from spacy_frameworks.architectures import swap_config
+from spacy.util import registry
+from spacy_frameworks.architectures import names, tagger, usage_page
+from spacy_frameworks.architectures.names import NAMES, PREFIX
+from spacy_frameworks.wrappers import FRAMEWORKS, Framework, framework, get_framework
 from thinc.api import Config
 
-from ..pipelines import CONFIGS, NAMES
+from ..pipelines import ROOT
+
+pytestmark = pytest.mark.thinc
+
+INSTALLED = [
+    entry
+    for entry in distribution("spacy-frameworks").entry_points
+    if entry.group.startswith(("spacy_", "thinc_"))
+]
+FUNCTIONS = ("spacy_architectures", "spacy_callbacks", "spacy_readers", "thinc_layers")
+# A framework of another distribution.
+TOY = Framework("Toy", "toy", "toy", "Toy", (), ("toy",))
 
 
-def swapped(text: str, framework: str = "TensorFlow") -> Config:
-    config = Config().from_str(text, interpolate=False)
-    before = config.to_str(interpolate=False)
-    result = swap_config(config, framework)
-    assert config.to_str(interpolate=False) == before
-    return result
+def lines(group: str) -> list[str]:
+    return names.entry_points(FRAMEWORKS, framework.THINC, ROOT / "wrappers")[group]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_config_is_swapped_by_its_variable_alone(name):
-    path = CONFIGS / f"{name}.cfg"
-    expected = load_config(path, overrides={"vars.framework": "MXNet"}, interpolate=False)
-    for config in (path, str(path), load_config(path, interpolate=False)):
-        assert swap_config(config, "mxnet") == expected
+def test_the_distribution_has_the_entry_points_of_the_list():
+    groups = {entry.group for entry in INSTALLED}
+    assert groups == {name.group for name in NAMES}
+    for group in groups:
+        came = [f"{entry.name} = {entry.value}" for entry in INSTALLED if entry.group == group]
+        assert sorted(came) == sorted(lines(group))
+        assert len(came) == len({entry.name for entry in INSTALLED if entry.group == group})
 
 
-def test_literals_are_set_one_by_one():
-    config = swapped("""
-[tagger]
-@architectures = "spacy-frameworks.Tagger.v1"
-framework = "PyTorch"
-
-[tagger.tok2vec]
-@architectures = "spacy-frameworks.WindowEncoder.v1"
-framework = "mxnet"
-
-[other]
-@architectures = "somebody.Else.v1"
-framework = "PyTorch"
-""")
-    assert config["tagger"]["framework"] == "TensorFlow"
-    assert config["tagger"]["tok2vec"]["framework"] == "TensorFlow"
-    assert config["other"]["framework"] == "PyTorch"
-
-
-@pytest.mark.parametrize("variable", ["${system.library}", '"${system.library}"'])
-def test_a_variable_is_set_where_it_is_defined_whatever_its_name(variable):
-    config = swapped(
-        """
-[settings]
-backend = VARIABLE
-
-[system]
-library = "PyTorch"
-
-[tagger]
-@architectures = "spacy-frameworks.Tagger.v1"
-framework = ${settings.backend}
-
-[textcat]
-@architectures = "spacy-frameworks.TextCat.v1"
-framework = ${tagger.framework}
-exclusive_classes = true
-""".replace("VARIABLE", variable)
-    )
-    assert config["system"]["library"] == "TensorFlow"
-    assert config["settings"]["backend"] == variable
-    assert config["textcat"]["framework"] == "${tagger.framework}"
-    filled = config.interpolate()
-    assert filled["tagger"]["framework"] == filled["textcat"]["framework"] == "TensorFlow"
-
-
-@pytest.mark.parametrize("use", ["${vars.framework}", "${vars}", '"runs/${vars.framework}"'])
-def test_a_variable_that_something_else_uses_is_replaced(use):
-    config = swapped(f"""
-[vars]
-framework = "PyTorch"
-
-[logger]
-label = {use}
-
-[tagger]
-@architectures = "spacy-frameworks.Tagger.v1"
-framework = ${{vars.framework}}
-""")
-    assert config["vars"]["framework"] == "PyTorch"
-    assert config["tagger"]["framework"] == "TensorFlow"
-
-
-def test_a_variable_in_a_name_becomes_an_argument():
-    config = swapped("""
-[vars]
-framework = "PyTorch"
-
-[tagger]
-@architectures = "spacy-frameworks.${vars.framework}Tagger.v1"
-width = 96
-""")
-    assert list(config["tagger"].items()) == [
-        ("@architectures", "spacy-frameworks.Tagger.v1"),
-        ("framework", "${vars.framework}"),
-        ("width", 96),
-    ]
-    assert config["vars"]["framework"] == "TensorFlow"
-
-
-def test_the_custom_spelling_in_a_variable_is_understood():
-    config = swapped("""
-[vars]
-custom = "Torch"
-
-[tagger]
-@architectures = "spacy-frameworks.Custom${vars.custom}Model.v1"
-
-[page]
-@architectures = "Custom${vars.custom}Model.v1"
-""")
-    filled = config.interpolate()
-    assert filled["tagger"] == {
-        "@architectures": "spacy-frameworks.CustomModel.v1",
-        "framework": "TensorFlow",
-    }
-    assert filled["page"] == {"@architectures": "CustomTensorFlowModel.v1"}
+@pytest.mark.parametrize("entry", INSTALLED, ids=lambda entry: entry.name)
+def test_every_entry_point_is_an_object_of_that_name(entry):
+    found = entry.load()
+    assert found.__name__ == entry.value.rpartition(":")[2]
+    assert found.__doc__
+    if entry.group in FUNCTIONS:
+        registered = getattr(registry, entry.group.partition("_")[2]).get(entry.name)
+        assert registered is found
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("spacy-frameworks.PyTorchTextCat.v1", "spacy-frameworks.TensorFlowTextCat.v1"),
-        ("spacy-frameworks.ThincBiLSTMEncoder.v1", "spacy-frameworks.TensorFlowBiLSTMEncoder.v1"),
-        ("spacy-frameworks.CustomTorchModel.v1", "spacy-frameworks.CustomTensorFlowModel.v1"),
-        ("CustomMXNetModel.v1", "CustomTensorFlowModel.v1"),
-        ("PyTorchTagger.v1", "PyTorchTagger.v1"),
-        ("spacy.TextCatBOW.v3", "spacy.TextCatBOW.v3"),
-        ("spacy.TorchBiLSTMEncoder.v1", "spacy.TorchBiLSTMEncoder.v1"),
-    ],
+    ("file", "group", "name"),
+    [("rnn.py", "thinc_layers", "{token}RNNWrapper"), ("ops.py", "thinc_ops", "{token}Ops")],
 )
-def test_a_name_with_the_framework_in_it_gets_the_other(before, after):
-    config = Config({"model": {"@architectures": before, "sub": {"@architectures": before}}})
-    model = swap_config(config, "tensorflow")["model"]
-    assert model == {"@architectures": after, "sub": {"@architectures": after}}
+def test_what_a_folder_lacks_is_not_registered(file, group, name, tmp_path):
+    one, *others = FRAMEWORKS
+    for fw in FRAMEWORKS:
+        (tmp_path / fw.id).mkdir()
+    for fw in others:
+        (tmp_path / fw.id / file).touch()
+    found = "\n".join(names.entry_points(FRAMEWORKS, framework.THINC, tmp_path)[group])
+    assert name.format(token=one.token) not in found
+    assert all(name.format(token=fw.token) in found for fw in others)
 
 
-def test_the_hook_follows_where_it_names_a_framework():
-    hook = '[nlp.before_creation]\n@callbacks = "spacy-frameworks.use_framework.v1"\n'
-    config = swapped(f'[nlp]\n\n{hook}framework = "PyTorch"\n')
-    assert config["nlp"]["before_creation"]["framework"] == "TensorFlow"
-    config = swapped(f"[nlp]\n\n{hook}framework = null\n")
-    assert config["nlp"]["before_creation"]["framework"] is None
+# Pages
 
 
-def test_an_unknown_framework_or_file_is_an_error():
-    with pytest.raises(ValueError, match="Did you mean 'MXNet'"):
-        swap_config(Config(), "mxnett")
-    with pytest.raises(OSError, match=r"missing\.cfg"):
-        swap_config("missing.cfg", "MXNet")
+def expanded(text: str) -> list[str]:
+    """ "{a,b}c" is "ac" and "bc"."""
+    parts = [part.split(",") for part in re.split(r"[{}]", text)]
+    return ["".join(choice) for choice in itertools.product(*parts)]
+
+
+def on_page(path: Path, what: str) -> set[str]:
+    """The registered names in some lines of a page."""
+    found = re.findall(what, path.read_text(), re.MULTILINE)
+    written = [
+        name for line in found for name in re.findall(r"`(spacy-frameworks\.[^`\s$]+)`", line)
+    ]
+    return {name for text in written for name in expanded(text)}
+
+
+def registered(*groups: str) -> set[str]:
+    """What is registered in some groups, but for the short forms of architectures."""
+    short = {
+        PREFIX + names.short_name(name, fw)
+        for name in NAMES
+        if name.short
+        for fw in (*FRAMEWORKS, framework.THINC)
+    }
+    return {entry.name for entry in INSTALLED if entry.group in groups} - short
+
+
+def test_the_table_in_the_readme_has_every_name():
+    assert on_page(ROOT / "README.md", r"^\| `spacy-frameworks.*$") == registered(*FUNCTIONS)
+
+
+def test_the_page_of_the_architectures_has_every_one():
+    page = ROOT / "docs" / "architectures.md"
+    named = on_page(page, r"^(?:## |\| )`spacy-frameworks.*$")
+    assert named == registered("spacy_architectures", "spacy_readers")
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_name_on_a_page_is_registered(page):
+    assert on_page(ROOT / page, r"^.*$") <= {entry.name for entry in INSTALLED}
+
+
+def test_the_pages_list_the_short_forms_of_every_framework():
+    page = ROOT / "docs" / "architectures.md"
+    spelled = [PREFIX + names.short_name(names.CUSTOM_MODEL, fw) for fw in FRAMEWORKS]
+    thincs = PREFIX + names.short_name(names.CUSTOM_MODEL, framework.THINC)
+    assert {*spelled, thincs} <= on_page(page, r"^.*$")
+
+
+# A framework that comes later
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr(framework, "FRAMEWORKS", (*FRAMEWORKS, TOY))
+    return TOY
+
+
+def test_the_modules_have_short_forms_for_the_frameworks_that_there_are_now(toy):
+    assert tagger.ToyTagger is tagger.ToyTagger
+    assert (tagger.ToyTagger.__name__, usage_page.CustomToyModel.__name__) == (
+        "ToyTagger",
+        "CustomToyModel",
+    )
+    with pytest.raises(AttributeError, match=r"tagger' has no attribute 'ToyTextCat'"):
+        _ = tagger.ToyTextCat
+
+
+def test_swap_knows_its_names_and_writes_none_that_is_not_registered(toy):
+    from spacy_frameworks.architectures import swap_config
+
+    def swapped(before: str, target: str) -> dict:
+        return swap_config(Config({"model": {"@architectures": before}}), target)["model"]
+
+    assert get_framework("toy") is toy
+    ours = swapped("spacy-frameworks.ToyTagger.v1", "MXNet")
+    assert ours == {"@architectures": "spacy-frameworks.MXNetTagger.v1"}
+    assert swapped("CustomTorchModel.v1", "Toy") == {"@architectures": "CustomToyModel.v1"}
+    theirs = swapped("spacy-frameworks.MXNetTagger.v1", "Toy")
+    assert theirs == {"@architectures": "spacy-frameworks.Tagger.v1", "framework": "Toy"}

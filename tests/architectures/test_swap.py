@@ -19,7 +19,7 @@ from spacy_frameworks.architectures import swap_framework
 from spacy_frameworks.wrappers import PyTorchWrapper
 from thinc.api import Adam, Config, Model, chain, with_array
 
-from ..frameworks import ALL, PAIRS
+from ..frameworks import ALL, MODULES, PAIRS
 from ..pipelines import CONFIGS
 from .test_architectures import SMALL, examples, pipeline, probabilities, train
 
@@ -234,7 +234,7 @@ def test_a_pipeline_on_thinc_annotates_where_no_framework_can_be_imported(tmp_pa
     swap_framework(nlp, "Thinc").to_disk(tmp_path / "nlp")
     script = f"""
 import sys
-for name in ("torch", "tensorflow", "keras", "mxnet"):
+for name in {MODULES!r}:
     sys.modules[name] = None
 import spacy
 from spacy.tokens import DocBin

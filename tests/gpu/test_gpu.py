@@ -90,8 +90,9 @@ def test_pytorch_counts_cupys_blocks(on_gpu):
 
 
 CROSSING = """
-to, back = {"pytorch": (w.xp2torch, w.torch2xp), "tensorflow": (w.xp2tensorflow, w.tensorflow2xp),
-            "mxnet": (w.xp2mxnet, w.mxnet2xp)}[framework]
+import importlib
+arrays = importlib.import_module(f"spacy_frameworks.wrappers.{framework}.arrays")
+to, back = arrays.xp2tensor, arrays.tensor2xp
 array = cupy.arange(1_000_000, dtype="float32")
 array += 1
 tensor = to(array)

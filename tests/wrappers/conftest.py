@@ -3,17 +3,9 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from spacy_frameworks.wrappers import FRAMEWORKS
 
 from ..conftest import ROOT as ROOT
-from ..frameworks import WRAPPED_IDS
-
-# The ways in which users write one and the same network of two layers.
-KINDS = {
-    "pytorch": ("sequential", "subclassed"),
-    "tensorflow": ("sequential", "functional", "subclassed", "nested", "tf_module"),
-    "mxnet": ("sequential", "subclassed", "block"),
-}
+from ..frameworks import WRAPPED_IDS, ways
 
 
 def modules_of(framework):
@@ -26,13 +18,7 @@ def fw(request):
     return modules_of(request.param)
 
 
-@pytest.fixture(
-    params=[
-        pytest.param((fw.id, kind), marks=getattr(pytest.mark, fw.id), id=f"{fw.id}-{kind}")
-        for fw in FRAMEWORKS
-        for kind in KINDS[fw.id]
-    ]
-)
+@pytest.fixture(params=ways("TWO_LAYER"))
 def two_layer(request):
     """(modules of the framework, function that builds the network, its parameters' names)."""
     framework, kind = request.param

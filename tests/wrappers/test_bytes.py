@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.testing import assert_allclose, assert_array_equal
-from spacy_frameworks.wrappers import FRAMEWORKS
 from spacy_frameworks.wrappers.weights import KEY, pack, unpack
 from thinc.api import SGD, Adam, Linear, Relu, chain
 
@@ -219,14 +218,13 @@ numpy.save(f"{{folder}}/pickled.npy", pickled.predict(X))
 printed = {{
     "id": pickled.shims[0].id,
     "later ids": [fw.Wrapper(fw.builder).shims[0].id for _ in range(3)],
-    "modules": sorted({{name.partition(".")[0] for name in sys.modules}}),
 }}
 print(json.dumps(printed))
 """
 
 
 def test_a_new_process(fw, tmp_path, run_python):
-    """It predicts and trains the same, and imports no other framework."""
+    """It predicts and trains the same."""
     X = normal(5, 4)
     models = {kind: fw.Wrapper(make(*weights())) for kind, (make, _) in fw.TWO_LAYER.items()}
     models["lazy"], models["builder"] = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.builder)
@@ -239,10 +237,6 @@ def test_a_new_process(fw, tmp_path, run_python):
     assert printed["id"] == pickled.shims[0].id
     # No shim that is made later gets the unpickled one's id, and with it its optimizer state.
     assert min(printed["later ids"]) > pickled.shims[0].id
-    others = {other.module for other in FRAMEWORKS if other.id != fw.ID} | {"keras"}
-    # Thinc itself imports PyTorch.
-    others -= {"torch", "keras" if fw.ID == "tensorflow" else "torch"}
-    assert not others & set(printed["modules"])
     # Not to the last bit, which depends on where in memory the arrays are.
     near = functools.partial(assert_allclose, rtol=1e-5, atol=1e-6)
     near(numpy.load(tmp_path / "pickled.npy"), pickled.predict(X))

@@ -10,30 +10,14 @@ from spacy_frameworks.wrappers import get_framework
 from spacy_frameworks.wrappers.module import KEPT_RATES
 from thinc.api import SGD, Model, Relu, chain, set_dropout_rate
 
+from ..frameworks import ways
 from .conftest import modules_of
 from .helpers import assert_close, normal, train, weights
 
 X = normal(40, 4)
-KINDS = {
-    "pytorch": ("alone", "sequential", "nested"),
-    "tensorflow": ("alone", "sequential", "nested", "functional", "made at the first call"),
-    "mxnet": ("alone", "sequential", "nested", "block", "block of hybrid ones"),
-}
-WITHIN = {
-    "pytorch": ("recurrent", "attention"),
-    "tensorflow": ("recurrent", "attention"),
-}
 
 
-def params(kinds):
-    return [
-        pytest.param((fw, kind), marks=getattr(pytest.mark, fw), id=f"{fw}-{kind}")
-        for fw in kinds
-        for kind in kinds[fw]
-    ]
-
-
-@pytest.fixture(params=params(KINDS))
+@pytest.fixture(params=ways("dropouts"))
 def build(request):
     """From the module's own rate, and the wrapper's, to a wrapper."""
     framework, kind = request.param
@@ -88,7 +72,7 @@ def test_predictions_are_without_dropout(build):
     assert_close(model.begin_update(X)[0], expected)
 
 
-@pytest.mark.parametrize("where", params(WITHIN))
+@pytest.mark.parametrize("where", ways("dropouts_within"))
 def test_layers_that_drop_out_within_follow_too(where):
     framework, kind = where
     fw = modules_of(framework)

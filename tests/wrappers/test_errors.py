@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers import get_framework
 from thinc.api import Linear, chain
 
+from ..frameworks import IDS, ring
 from .conftest import modules_of
 from .helpers import normal, take_gradients, weights
 
@@ -24,10 +25,7 @@ def test_neither_is_a_thinc_model_or_a_value(fw, given):
         fw.Wrapper(given)
 
 
-PAIRS = [
-    pytest.param(one, other, marks=[getattr(pytest.mark, one), getattr(pytest.mark, other)])
-    for one, other in (("pytorch", "tensorflow"), ("tensorflow", "mxnet"), ("mxnet", "pytorch"))
-]
+PAIRS = ring(IDS)
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

@@ -1,6 +1,12 @@
 import json
 
-MODULES = ("torch", "tensorflow", "keras", "mxnet")
+import pytest
+from spacy_frameworks.wrappers import get_framework
+
+from ..frameworks import IDS, MODULES, NOT_THINCS, TOKENS, marks
+
+# Nothing can be imported that is not there.
+pytestmark = marks(*IDS)
 
 LIGHT = f"""
 import importlib.util, json, sys
@@ -25,5 +31,25 @@ def test_importing_the_wrappers(run_python, tmp_path):
     # Outside of the repository, as a user's process is.
     printed = json.loads(run_python(LIGHT, cwd=tmp_path, env={"PYTHONPATH": ""}).splitlines()[-1])
     assert printed["added"] == []
-    assert not {"tensorflow", "keras", "mxnet"} & set(printed["loaded"])
+    assert not set(NOT_THINCS) & set(printed["loaded"])
     assert printed["top level"] == [True, True]
+
+
+OF_ONE = """
+import sys, numpy
+from spacy_frameworks.architectures import FeedForward, build_network
+model = build_network({framework!r}, FeedForward(3), nO=2, nI=2)
+model.initialize()
+model.from_bytes(model.copy().to_bytes())
+model.begin_update(numpy.ones((3, 2), "f"))[1](numpy.ones((3, 2), "f"))
+model.predict(numpy.ones((3, 2), "f"))
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+@pytest.mark.parametrize("framework", TOKENS)
+def test_a_model_of_one_framework_imports_no_other(framework, run_python):
+    loaded = set(run_python(OF_ONE.format(framework=framework)).splitlines()[-1].split())
+    own = get_framework(framework)
+    assert own.module in loaded
+    assert not loaded & set(NOT_THINCS) - {own.module, *own.model_roots}

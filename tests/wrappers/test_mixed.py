@@ -1,15 +1,16 @@
 import numpy
-import pytest
 from numpy.testing import assert_array_equal
 from thinc.api import Adam, Linear, chain
 
+from ..frameworks import IDS, marks
 from .conftest import modules_of
 from .helpers import assert_close, linear, normal, take_gradients, thinc_layout, train
 
-pytestmark = [pytest.mark.pytorch, pytest.mark.tensorflow, pytest.mark.mxnet]
+pytestmark = marks(*IDS)
 
-FRAMEWORKS = ("pytorch", "tensorflow", "mxnet")
-SIZES = [(5, 4), (6, 5), (7, 6), (3, 7)]
+# A layer of each framework, and one of Thinc's, each a number wider than the one below.
+WIDTHS = [*range(4, 5 + len(IDS)), 3]
+SIZES = list(zip(WIDTHS[1:], WIDTHS))
 
 
 def parameters():
@@ -21,7 +22,7 @@ def parameters():
 
 def build():
     layers = []
-    for framework, (W, b) in zip(FRAMEWORKS, parameters()):
+    for framework, (W, b) in zip(IDS, parameters()):
         fw = modules_of(framework)
         layers.append(fw.Wrapper(fw.linear(W, b)))
     native = Linear(*SIZES[-1])
@@ -46,7 +47,7 @@ def test_one_model_of_all_frameworks_computes_like_float64():
         d_output = d_output @ W
     assert_close(dX, d_output)
     taken = take_gradients(model)
-    assert len(taken) == 8
+    assert len(taken) == 2 * len(SIZES)
     for layer, (dW, db) in zip(model.layers, reversed(expected)):
         shim = layer.shims[0] if layer.shims else None
         names = modules_of(shim.framework).LINEAR if shim else ("W", "b")

@@ -8,7 +8,7 @@ from .helpers import assert_close, normal, take_gradients, train, values, weight
 
 
 def test_new_numbers_of_rows_do_not_trace_again(fw):
-    """The module's Python code runs for the first two shapes, then never again."""
+    """Where a framework traces, the module's Python code runs for the first shapes alone."""
     model = fw.Wrapper(fw.counting())
     fw.CALLS.clear()
     for n in range(1, 21):
@@ -16,11 +16,7 @@ def test_new_numbers_of_rows_do_not_trace_again(fw):
         assert_array_equal(model.predict(X), X * 2)
         Y, backprop = model.begin_update(X)
         assert_array_equal(backprop(Y), X * 4)
-    if fw.ID == "pytorch":
-        assert len(fw.CALLS) == 40
-    else:
-        # Twice for predictions, twice for training, and once to create the parameters.
-        assert len(fw.CALLS) <= 5
+    assert 0 < len(fw.CALLS) <= fw.MOST_CALLS
 
 
 @pytest.mark.mxnet

@@ -42,10 +42,11 @@ model.begin_update(X)[1](Y)
 model.predict(X)
 """,
     "array": """
-import numpy
-from spacy_frameworks import wrappers
-name = {{"PyTorch": "torch"}}.get({framework!r}, {framework!r}.lower())
-getattr(wrappers, "xp2" + name)(numpy.zeros((3, 4), "f"))
+import importlib, numpy
+from spacy_frameworks.wrappers import get_framework
+fw = get_framework({framework!r})
+arrays = importlib.import_module(f"spacy_frameworks.wrappers.{{fw.id}}.arrays")
+arrays.xp2tensor(numpy.zeros((3, 4), "f"))
 """,
     "product": """
 import numpy

@@ -33,9 +33,9 @@ class TracedNetwork:
     def __call__(self, inputs: ArgsKwargs) -> Any:
         """The outputs."""
         trace, tensors = self._find(inputs)
-        if tensors is None:
-            return self._function(tuple(inputs.args), inputs.kwargs)
-        return trace(tensors)
+        if tensors is not None and trace.runs():
+            return trace(tensors)
+        return self._function(tuple(inputs.args), inputs.kwargs)
 
     def begin_update(self, inputs: ArgsKwargs, sources: Sequence[Any]) -> Tuple[Any, GetGradients]:
         """The outputs, and a function to the gradients of the sources, which are input tensors
@@ -83,7 +83,9 @@ class _Trace:
         # How TensorFlow itself goes back through a function that another one calls. Of several
         # outputs, some may have no gradient, which only a tape can tell from zeros.
         is_one = len(function.outputs) == 1 and function.outputs[0].dtype.is_floating
-        self._pairs = getattr(function, "_delayed_rewrite_functions", None) if is_one else None
+        self._pairs = look_up(function, "_delayed_rewrite_functions") if is_one else None
+        self._call_flat = look_up(function, "inference_fn.call_flat")
+        self._pack_output = look_up(function, "function_type.pack_output")
         self._lock = threading.Lock()
 
     def fits(self, args: Sequence[Any]) -> bool:
@@ -96,20 +98,21 @@ class _Trace:
             for tensor, (dtype, shape) in zip(args, self.specs)
         )
 
+    def runs(self) -> bool:
+        """Whether this can be called."""
+        return self._call_flat is not None and self._pack_output is not None
+
     def goes_back(self) -> bool:
         """Whether `begin_update` can be called."""
-        return self._pairs is not None
+        return self.runs() and self._pairs is not None
 
     def __call__(self, tensors: Sequence[tf.Tensor]) -> Any:
-        function = self._function
-        outputs = function.inference_fn.call_flat(*tensors, *function.captured_inputs)
-        return function.function_type.pack_output(outputs)
+        return self._pack_output(self._call_flat(*tensors, *self._function.captured_inputs))
 
     def begin_update(
         self, tensors: Sequence[tf.Tensor], sources: Sequence[Any]
     ) -> Tuple[Any, GetGradients]:
         """As that of `TracedNetwork`."""
-        assert self._pairs is not None
         with self._lock:
             # Made on the first call.
             forward, backward = self._pairs.forward_backward(1)
@@ -131,4 +134,12 @@ class _Trace:
                 by_id[id(tensor)] = gradient if so_far is None else so_far + gradient
             return [by_id.get(id(getattr(source, "handle", source))) for source in sources]
 
-        return self._function.function_type.pack_output(outputs[:1]), get_gradients
+        return self._pack_output(outputs[:1]), get_gradients
+
+
+def look_up(function: Any, path: str) -> Any:
+    """What a concrete function has under a path of attributes. None where a version of TensorFlow
+    has none, since these are not documented; then its own way is taken, which is slower."""
+    for name in path.split("."):
+        function = getattr(function, name, None)
+    return function

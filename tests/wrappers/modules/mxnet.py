@@ -13,8 +13,23 @@ from mxnet.gluon import Block, HybridBlock, nn, rnn  # isort: skip
 __all__ = ["RNNWrapper", "Wrapper", "tensor2xp", "xp2tensor"]
 
 ID = "mxnet"
-OTHER = "pytorch"
 CPU = mx.cpu()
+# What differs between frameworks, and no test can find out by itself.
+BIDIRECTIONAL = False
+RUNS_AFTER_FORK = True
+# How often a module's Python code runs for 20 passes of growing size, forward and back, and as
+# many predictions: twice for each, and once to create the parameters.
+MOST_CALLS = 5
+# MXNet has no function that tells. Its products are its OpenBLAS's.
+PRINT_THREADS = """
+import ctypes
+from pathlib import Path
+from spacy_frameworks.wrappers.framework import require
+mx = require("mxnet")
+mx.nd.dot(mx.nd.ones((600, 600)), mx.nd.ones((600, 600))).asnumpy()
+library = ctypes.CDLL(str(Path(mx.__file__).parent / "libopenblas.so.0"))
+print(library.openblas_get_num_threads())
+"""
 LINEAR = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var")
 CALLS = []

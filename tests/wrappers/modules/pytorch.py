@@ -11,8 +11,18 @@ from spacy_frameworks.wrappers import xp2torch as xp2tensor
 __all__ = ["RNNWrapper", "Wrapper", "tensor2xp", "xp2tensor"]
 
 ID = "pytorch"
-OTHER = "tensorflow"
 CPU = torch.device("cpu")
+# What differs between frameworks, and no test can find out by itself.
+BIDIRECTIONAL = True
+RUNS_AFTER_FORK = True
+# How often a module's Python code runs for 20 passes of growing size, forward and back, and as
+# many predictions.
+MOST_CALLS = 40
+PRINT_THREADS = """
+import torch
+torch.ones((600, 600)) @ torch.ones((600, 600))
+print(torch.get_num_threads())
+"""
 LINEAR = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 CALLS = []

@@ -12,8 +12,22 @@ from spacy_frameworks.wrappers import xp2tensorflow as xp2tensor
 __all__ = ["RNNWrapper", "Wrapper", "tensor2xp", "xp2tensor"]
 
 ID = "tensorflow"
-OTHER = "mxnet"
 CPU = "/CPU:0"
+# What differs between frameworks, and no test can find out by itself.
+BIDIRECTIONAL = True
+RUNS_AFTER_FORK = False
+# How often a module's Python code runs for 20 passes of growing size, forward and back, and as
+# many predictions: twice for each, and once to create the parameters.
+MOST_CALLS = 5
+# TensorFlow tells only what Python has set, not what it took from the environment. Its workers have
+# names.
+PRINT_THREADS = """
+from pathlib import Path
+import tensorflow as tf
+tf.matmul(tf.ones((600, 600)), tf.ones((600, 600))).numpy()
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print(names.count("tf_Compute"))
+"""
 LINEAR = ("kernel", "bias")
 STATISTICS = ("moving_mean", "moving_variance")
 CALLS = []

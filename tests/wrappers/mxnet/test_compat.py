@@ -29,6 +29,7 @@ def run(code: str, path: Path | None = None) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.mxnet
 def test_install_imports_nothing_and_can_be_repeated():
     run(
         INSTALL
@@ -63,6 +64,7 @@ else:
     )
 
 
+@pytest.mark.mxnet
 def test_blocked_mxnet_stays_blocked():
     run(
         INSTALL
