@@ -15,9 +15,11 @@ ROOTS = {
     "spacy_frameworks": "package",
     "spacy_frameworks.wrappers": "wrappers",
     "spacy_frameworks.architectures": "architectures",
+    "spacy_frameworks.training": "training",
 }
 
 ARCHITECTURES = "spacy_frameworks.architectures"
+TRAINING = "spacy_frameworks.training"
 
 # What it is called with the framework as an argument, and its function; with the framework in the
 # name, and the function of that name.
@@ -87,12 +89,12 @@ setup(
     entry_points={
         "spacy_architectures": list(architectures()),
         "spacy_callbacks": [
-            f"spacy-frameworks.use_framework.v1 = {ARCHITECTURES}.callbacks:use_framework",
+            f"spacy-frameworks.use_framework.v1 = {TRAINING}.callbacks:use_framework",
             f"spacy-frameworks.add_requirements.v1 = {ARCHITECTURES}.requirements:add_requirements",
         ],
         # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
         "spacy_cli": ["spacy-frameworks = spacy_frameworks.wrappers:set_gpu_allocator"],
-        "spacy_readers": [f"spacy-frameworks.Corpus.v1 = {ARCHITECTURES}.corpus:create_corpus"],
+        "spacy_readers": [f"spacy-frameworks.Corpus.v1 = {TRAINING}.corpus:create_corpus"],
         "thinc_layers": list(layers()),
         "thinc_ops": list(ops()),
     },

@@ -35,7 +35,7 @@ from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.training.alignment import Alignment
 from spacy.util import fix_random_seed, minibatch
-from spacy_frameworks.architectures.callbacks import use_framework
+from spacy_frameworks.training.callbacks import use_framework
 from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
 from spacy_frameworks.wrappers.pytorch.processor import has_bfloat16  # noqa: F401

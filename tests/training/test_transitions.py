@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose
 from spacy import pipeline
 from spacy.training import Example
 from spacy.util import fix_random_seed
-from spacy_frameworks.architectures import transitions
-from spacy_frameworks.architectures.callbacks import use_framework
+from spacy_frameworks.training import transitions
+from spacy_frameworks.training.callbacks import use_framework
 from spacy_frameworks.wrappers import use_framework_ops
 from thinc.api import Config, set_dropout_rate
 
@@ -214,7 +214,7 @@ def test_copies_pickles_files_and_processes(framework, tmp_path, run_python):
     nlp.to_disk(tmp_path / "nlp")
     assert annotated(spacy.load(tmp_path / "nlp")) == expected
     code = (
-        "import sys, spacy, tests.architectures.test_transitions as t\n"
+        "import sys, spacy, tests.training.test_transitions as t\n"
         "print(t.annotated(spacy.load(sys.argv[1])))"
     )
     assert run_python(code, tmp_path / "nlp").splitlines()[-1] == str(expected)

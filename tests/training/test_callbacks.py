@@ -18,9 +18,10 @@ from spacy.language import Language
 from spacy.training import Alignment, Example
 from spacy.training.align import get_alignments
 from spacy.util import load_model_from_config
-from spacy_frameworks.architectures import callbacks, swap_config
-from spacy_frameworks.architectures.callbacks import use_framework
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.architectures import swap_config
+from spacy_frameworks.training import callbacks
+from spacy_frameworks.training.callbacks import use_framework
+from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.wrappers import (
     FRAMEWORKS,
     allocator,
@@ -43,7 +44,7 @@ from thinc.api import (
     set_current_ops,
 )
 
-from .frameworks import KERNELS, WRAPPED
+from ..frameworks import KERNELS, WRAPPED
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."] * 20
 
