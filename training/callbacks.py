@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
-from typing import Callable, List, Optional, Type, Union
+from typing import Callable, Optional, Type, Union
 
 from spacy.language import Language
-from spacy.training.alignment import Alignment
 
 from ..wrappers import (
     FRAMEWORKS,
     get_framework,
     is_installed,
+    set_framework_ops,
     set_gpu_allocator,
-    use_framework_ops,
 )
 from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import NUMPY, THINC, install_command
 from ..wrappers.ops import check_precision
+from ..wrappers.patches import enter_for_good
 from ..wrappers.threads import check_threads
-from .transitions import speed_up_parsers
+from .patches import ALIGNMENT, parsers
 
 
 def use_framework(
@@ -30,6 +29,7 @@ def use_framework(
     threads: int = 1,
     kernel: Optional[str] = None,
     precision: str = "float32",
+    alignment: bool = True,
 ) -> Callable[[Type[Language]], Type[Language]]:
     """Run whole pipelines on a framework's kernels, Thinc's and spaCy's own layers included, and
     on a GPU have them share the framework's memory.
@@ -39,12 +39,12 @@ def use_framework(
 
     Results stay the same to rounding. It is for speed only: with "Thinc", or on a GPU, the pipeline
     runs on Thinc's own kernels, and where the framework is not installed (which is a warning), on
-    NumPy's.
+    NumPy's. It holds until `undo_framework`.
 
     framework (str): "PyTorch", "TensorFlow", "MXNet", "NumPy", whose kernels need no framework, or
         "Thinc". If None, the first of them that is installed, which is the fastest; the pipeline's
         networks may be of another. No variable of the config: spaCy fills in none in this section.
-    ops (bool): Whether to take the framework's kernels; see `use_framework_ops`.
+    ops (bool): Whether to take the framework's kernels; see `set_framework_ops`.
     gpu_allocator (bool or str): Where CuPy draws its memory from. True for the pool of the
         framework that is named, or, if none is, of the first one of which the pipeline has a
         network; False to leave that to the networks, or to [training]; or a name that
@@ -54,9 +54,11 @@ def use_framework(
         in PyTorch. Two are up to 1.4 times as fast where nothing else wants the cores, and many
         times slower where something does.
     kernel (str): Which library computes the large products, if it is not to be the fastest one on
-        this processor; see `use_framework_ops`.
+        this processor; see `set_framework_ops`.
     precision (str): "bfloat16" to multiply in it where the processor can. All that is stored is
         float32.
+    alignment (bool): Whether to spare spaCy the alignment of predicted and gold tokens where they
+        are the same. It goes with the kernels, and has no effect without them.
     RETURNS (Callable): The callback, which returns the class that it is given.
 
     Raises ValueError if the framework's name is unknown, or the allocator's, the kernel's or the
@@ -92,28 +94,8 @@ def use_framework(
             fw = NUMPY
         # A kernel of what is not installed here is no reason not to load.
         own = None if fw == NUMPY != chosen else kernel
-        use_framework_ops(fw.token, threads, own, precision)
-        Alignment.from_strings = classmethod(_from_strings)
-        speed_up_parsers()
+        set_framework_ops(fw.token, threads, own, precision)
+        enter_for_good(*parsers(), *(ALIGNMENT if alignment else ()))
         return language
 
     return before_creation
-
-
-_spacys_from_strings = Alignment.from_strings
-
-
-def _from_strings(cls: Type[Alignment], A: List[str], B: List[str]) -> Alignment:
-    """spaCy aligns predicted and gold tokens character by character, for every example of every
-    step. Mostly they are the same tokens, and then nothing is left to find out."""
-    return _one_to_one(len(A)) if A == B else _spacys_from_strings(A, B)
-
-
-@functools.lru_cache(maxsize=1000)
-def _one_to_one(length: int) -> Alignment:
-    same = [[i] for i in range(length)]
-    alignment = Alignment.from_indices(same, same)
-    for array in (alignment.x2y, alignment.y2x):
-        # Many examples have this one.
-        array.data.flags.writeable = False
-    return alignment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any, Iterable, List
 
@@ -68,17 +67,3 @@ class EntityRecognizer(_StepByStep, pipeline.EntityRecognizer):
 class DependencyParser(_StepByStep, pipeline.DependencyParser):
     __doc__ = pipeline.DependencyParser.__doc__
     __slots__ = ()
-
-
-def speed_up_parsers() -> None:
-    """Have spaCy's factories of parsers and entity recognizers make ours, where they are faster."""
-    if not TAKES_THE_LOCK:
-        return
-    try:
-        factories = vars(importlib.import_module("spacy.pipeline.factories"))
-    except ModuleNotFoundError:
-        # In earlier releases of spaCy 3.8, factories are compiled and make none but their own.
-        return
-    for ours in (EntityRecognizer, DependencyParser):
-        if ours.__name__ in factories:
-            factories[ours.__name__] = ours
