@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Type
 
 import numpy
-from thinc.api import NumpyOps, glorot_uniform_init, zero_init
+from thinc.api import Model, NumpyOps, glorot_uniform_init, zero_init
 from thinc.backends import Ops
 from thinc.types import FloatsXd
 
@@ -274,6 +274,11 @@ def from_description(description: Dict[str, Any]) -> Network:
     """The network of a description."""
     sizes = {key: value for key, value in description.items() if key != "name"}
     return NETWORKS[description["name"]](**sizes)
+
+
+def description_of(model: Model) -> Network:
+    """The network that a model from `build_network` has."""
+    return from_description(model.attrs["network"])
 
 
 def draw(network: Network, nO: int, nI: int) -> Dict[str, numpy.ndarray]:

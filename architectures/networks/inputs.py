@@ -13,7 +13,7 @@ from thinc.types import ArgsKwargs, Floats2d, Ragged
 
 from ...wrappers.wrapper import get_shim, output_gradients
 from .arrangement import Arrangement, Array
-from .description import Network, SequenceNetwork, from_description
+from .description import Network, SequenceNetwork, description_of
 
 
 def check_width(model: Model, rows: Array) -> None:
@@ -44,7 +44,7 @@ def convert_row_inputs(
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
     """For a network that sees one row at a time."""
     check_width(model, X)
-    shim, network = get_shim(model), from_description(model.attrs["network"])
+    shim, network = get_shim(model), description_of(model)
     masks = dropout_masks(model, network, X.shape[0], is_train)
     args = (shim.from_xp(X, requires_grad=is_train), *map(shim.from_xp, masks))
     return ArgsKwargs(args=args, kwargs={}), lambda d_inputs: shim.to_xp(d_inputs.args[0])
@@ -56,7 +56,7 @@ def convert_sequence_inputs(
     """For a network of sequences."""
     check_width(model, X.data)
     shim, ops = get_shim(model), model.ops
-    network, arrangement = from_description(model.attrs["network"]), _arrangement(model, X)
+    network, arrangement = description_of(model), _arrangement(model, X)
     masks = dropout_masks(model, network, X.data.shape[0], is_train)
     args = (
         shim.from_xp(arrangement.spread(ops, X.data), requires_grad=is_train),
@@ -85,6 +85,6 @@ def convert_sequence_outputs(
 
 
 def _arrangement(model: Model, X: Ragged) -> Arrangement:
-    network = from_description(model.attrs["network"])
+    network = description_of(model)
     assert isinstance(network, SequenceNetwork)
     return network.arrange(model.ops.to_numpy(X.lengths))
