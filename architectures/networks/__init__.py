@@ -1,4 +1,25 @@
-"""Networks described once, and built in each framework from its own layers."""
+"""Networks described once, and built in each framework from its own layers.
+
+`description.py` has the descriptions; the file with a framework's id, such as `pytorch.py`, builds
+them there. What it has to offer is
+
+    FeedForward, WindowEncoder, BiLSTMEncoder, TransformerEncoder: functions (description, nO, nI)
+        -> what the framework's wrapper wraps.
+    LAYOUT: {(kind of layer, Thinc's name of a parameter): (the framework's name, whether it is
+        stored transposed)}; see `description.Parameter`.
+    GATES: The order of an LSTM's gates.
+    ARRANGEMENTS: {name of a network: one of the functions in `arrangement.py`}.
+
+A network is called with positional tensors alone: X, then what its arrangement's docstring says
+comes after X, then the dropout masks, one for each of `description.dropout_widths`, or none. X and
+the masks are arranged alike and float32, and zero where there is no row. It returns one tensor of
+X's shape, but nO wide; what is there in places without rows is never read. Its gradient is zero
+there, and that of X is asked for where there are rows.
+
+A framework that compiles a network for each shape gives the arrangement a `fit`:
+
+    ARRANGEMENTS = {"FeedForward": partial(rows, fit=buckets((64,), (512,), (4096,), (32768,)))}
+"""
 
 from .build import build_network
 from .description import BiLSTMEncoder, FeedForward, TransformerEncoder, WindowEncoder

@@ -14,7 +14,7 @@ from ...wrappers.wrapper import get_shim
 from ...wrappers.wrapper import init as init_wrapper
 from .description import Network, SequenceNetwork, description_of, draw
 from .implementations import implementation
-from .inputs import convert_row_inputs, convert_sequence_inputs, convert_sequence_outputs
+from .inputs import convert_inputs, convert_outputs
 from .parameters import assign
 
 
@@ -51,7 +51,7 @@ def build_network(
     else:
         model = getattr(wrappers, f"{fw.token}Wrapper")(
             partial(_build_module, fw.id, network),
-            convert_inputs=convert_sequence_inputs if is_sequential else convert_row_inputs,
+            convert_inputs=convert_inputs,
             model_name=type(network).__name__,
             config={"network": network.describe()},
             nO=nO,
@@ -59,10 +59,9 @@ def build_network(
         )
         # Small products on one thread, or on as many as the user has chosen for such.
         get_shim(model).threads = getattr(get_current_ops(), "threads", 1)
+        # Set here because Thinc's TensorFlow wrapper hands its converter the output alone.
+        model.attrs["convert_outputs"] = convert_outputs
         model.attrs["dropout_rate"] = dropout
-        if is_sequential:
-            # Set here because Thinc's TensorFlow wrapper hands its converter the output alone.
-            model.attrs["convert_outputs"] = convert_sequence_outputs
     if fw is not THINC or is_sequential:
         model.init = init
     model.attrs["network"] = network.describe()
