@@ -16,6 +16,7 @@ ROOTS = {
     "spacy_frameworks": "package",
     "spacy_frameworks.wrappers": "wrappers",
     "spacy_frameworks.architectures": "architectures",
+    "spacy_frameworks.training": "training",
 }
 
 packages = [

@@ -13,6 +13,7 @@ PREFIX = "spacy-frameworks."
 USE_FRAMEWORK = f"{PREFIX}use_framework.v1"
 
 _ARCHITECTURES = "spacy_frameworks.architectures"
+_TRAINING = "spacy_frameworks.training"
 _WRAPPERS = "spacy_frameworks.wrappers"
 
 
@@ -86,7 +87,7 @@ NAMES: tuple[Name, ...] = (
         "spacy-frameworks.UniqueTokens.v1",
         f"{_ARCHITECTURES}.words:UniqueTokens",
     ),
-    Name("spacy_callbacks", USE_FRAMEWORK, f"{_ARCHITECTURES}.callbacks:use_framework"),
+    Name("spacy_callbacks", USE_FRAMEWORK, f"{_TRAINING}.callbacks:use_framework"),
     Name(
         "spacy_callbacks",
         "spacy-frameworks.add_requirements.v1",
@@ -94,7 +95,7 @@ NAMES: tuple[Name, ...] = (
     ),
     # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
     Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
-    Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_ARCHITECTURES}.corpus:create_corpus"),
+    Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
     Name("thinc_layers", "spacy-frameworks.{token}Wrapper.v1", f"{_WRAPPERS}:{{token}}Wrapper"),
     Name(
         "thinc_layers",

@@ -33,10 +33,14 @@ from spacy.ml import CharacterEmbed
 from spacy.pipeline import Tagger
 from spacy.tokens import DocBin
 from spacy.training import Example
-from spacy.training.alignment import Alignment
 from spacy.util import fix_random_seed, minibatch
-from spacy_frameworks.architectures.callbacks import use_framework
-from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
+from spacy_frameworks.training.callbacks import use_framework
+from spacy_frameworks.wrappers import (
+    PyTorchWrapper,
+    set_framework_ops,
+    undo_framework,
+    use_framework_ops,
+)
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, is_installed
 from spacy_frameworks.wrappers.pytorch.processor import has_bfloat16  # noqa: F401
 from thinc.api import Model, Optimizer, chain, softmax_activation, with_array
@@ -95,18 +99,14 @@ def table(columns: List[str], rows: List[List[Any]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-_stock_alignment = Alignment.from_strings
-
-
 @contextlib.contextmanager
 def hooked(ops: str, **settings: Any) -> Iterator[None]:
     """What a pipeline's hook does; stock spaCy on either side of it, and inside for "Thinc"."""
-    with use_framework_ops("Thinc"):
-        use_framework(ops, **settings)(Language)
-        try:
-            yield
-        finally:
-            Alignment.from_strings = _stock_alignment
+    use_framework(ops, **settings)(Language)
+    try:
+        yield
+    finally:
+        undo_framework()
 
 
 class Run:
@@ -598,7 +598,7 @@ ENCODERS_COLUMNS = [
 
 def measure_growth(framework: str, data: Path) -> List[List[Any]]:
     """Words per second of prediction as batches and docs grow."""
-    use_framework_ops(framework)
+    set_framework_ops(framework)
     fix_random_seed(0)
     nlp = spacy.blank("en")
     encode = {"@architectures": f"spacy-frameworks.{framework}WindowEncoder.v1", "width": 96}

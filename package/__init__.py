@@ -1,5 +1,5 @@
-"""PyTorch, TensorFlow and MXNet models in spaCy pipelines: `spacy_frameworks.wrappers` and
-`spacy_frameworks.architectures`."""
+"""PyTorch, TensorFlow and MXNet models in spaCy pipelines: `spacy_frameworks.wrappers`,
+`spacy_frameworks.architectures` and `spacy_frameworks.training`."""
 
 from importlib.metadata import version as _version
 

@@ -10,7 +10,7 @@ from subprocess import run
 import pytest
 import spacy
 from spacy.tokens import DocBin
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.training.corpus import create_corpus
 
 from .frameworks import ALL, FORKS_NOT
 from .pipelines import CONFIGS, spacy_command

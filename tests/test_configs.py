@@ -18,8 +18,8 @@ from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config
 from spacy_frameworks.architectures import get_parameters, swap_framework
-from spacy_frameworks.architectures.corpus import create_corpus
 from spacy_frameworks.architectures.names import CUSTOM_MODEL, short_name
+from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.wrappers import get_framework
 from thinc.api import Adam, Model
 

@@ -22,7 +22,7 @@ from typing import Iterator, NamedTuple
 import pytest
 import spacy
 from spacy.tokens import DocBin
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.training.corpus import create_corpus
 
 from .frameworks import TOKENS, marks
 from .pipelines import ROOT, spacy_command

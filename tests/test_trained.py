@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
-from spacy_frameworks.architectures.corpus import sample
+from spacy_frameworks.training.corpus import sample
 from spacy_frameworks.wrappers.ops import FasterNumpyOps
 from thinc.api import NumpyOps, set_current_ops
 

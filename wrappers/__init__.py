@@ -11,17 +11,18 @@ import importlib
 from typing import Any
 
 from . import allocator as _allocator
+from . import patches as _patches
 from .allocator import current_gpu_allocator, set_gpu_allocator
 from .framework import FRAMEWORKS, Framework, all_frameworks, get_framework, is_installed
 from .mask import with_mask
-from .mxnet import compat as _mxnet_compat
-from .ops import use_framework_ops
+from .ops import set_framework_ops, undo_framework, use_framework_ops
 from .resize import resize_wrapper
 
-# From here on, `import mxnet` works on today's NumPy and Python. It is not imported yet.
-_mxnet_compat.install()
-# And Thinc and spaCy share the GPU's memory by our allocators.
+# Thinc and spaCy share the GPU's memory by our allocators.
 _allocator.install()
+# Thinc's functions choose ours, and `import mxnet` works on today's NumPy and Python, as long as
+# the process lives. All other changes are entered and left.
+_patches.Held().enter(*_patches.ALLOCATORS, *_patches.MXNET)
 
 _OF_FRAMEWORKS = {
     name: f"{__name__}.{fw.id}"
@@ -44,7 +45,9 @@ __all__ = [
     "get_framework",
     "is_installed",
     "resize_wrapper",
+    "set_framework_ops",
     "set_gpu_allocator",
+    "undo_framework",
     "use_framework_ops",
     "with_mask",
     *_OF_FRAMEWORKS,

@@ -224,7 +224,7 @@ _allocators: Dict[str, Any] = {}
 
 
 def install() -> None:
-    """Have ours be chosen wherever Thinc, its PyTorch shim or spaCy's training chooses one.
+    """Have our allocators be there under their names.
 
     If one of Thinc's was chosen before, ours of the same name takes its place.
     """
@@ -232,15 +232,21 @@ def install() -> None:
     _framework_allocators.update({name: own for name, own in made.items() if own is not None})
     _allocators.update(_framework_allocators)
     _allocators[CUDA_ASYNC] = CudaAsyncAllocator()
-    # Thinc's own stack a second pool on top, and ask for a TensorFlow that Thinc never imports.
-    thincs = vars(thinc.backends)
-    thincs["use_pytorch_for_gpu_memory"] = lambda: set_gpu_allocator("pytorch")
-    thincs["use_tensorflow_for_gpu_memory"] = lambda: set_gpu_allocator("tensorflow")
     if compat.has_cupy_gpu:
         owner = _owner(compat.cupy.cuda.get_allocator())
         for name, pool in list(thinc.backends.context_pools.get().items()):
             if pool is owner:
                 set_gpu_allocator(name)
+
+
+def use_pytorch_for_gpu_memory() -> None:
+    """In place of Thinc's function, which Thinc, its PyTorch shim and spaCy's training call."""
+    set_gpu_allocator("pytorch")
+
+
+def use_tensorflow_for_gpu_memory() -> None:
+    """In place of Thinc's function, which asks for a TensorFlow that Thinc never imports."""
+    set_gpu_allocator("tensorflow")
 
 
 def check_name(name: str) -> None:

@@ -1,16 +1,15 @@
-"""What Thinc computes outside of its ops, on ours."""
+"""What Thinc computes outside of its ops, on ours. `patches.py` has the places that it takes."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, List, Tuple, cast
+from typing import Any, Callable, Dict, List, Tuple, cast
 
 import numpy
 import thinc.backends
 import thinc.layers.layernorm
 import thinc.layers.maxout
-import thinc.optimizers
-from thinc.api import Model, Ops
+from thinc.api import Model, NumpyOps, Ops
 
 from .ops import FasterNumpyOps
 
@@ -18,15 +17,7 @@ from .ops import FasterNumpyOps
 APART = 128
 
 
-def speed_up_thinc() -> None:
-    """Have what Thinc computes outside of its ops take note of ours. Without ours, all of it is
-    as it was."""
-    vars(thinc.optimizers)["get_array_ops"] = _get_array_ops
-    vars(thinc.layers.layernorm)["forward"] = _layer_norm
-    vars(thinc.layers.maxout)["forward"] = _maxout
-
-
-def _get_array_ops(array: Any) -> Ops:
+def get_array_ops(array: Any) -> Ops:
     """Thinc's optimizers ask for an array's ops, and get NumpyOps whatever the current ops are."""
     current = thinc.backends.context_ops.get()
     if isinstance(current, FasterNumpyOps) and isinstance(array, numpy.ndarray):
@@ -90,3 +81,58 @@ def _first_largest(pieces: List[Any]) -> Any:
         numpy.maximum(which, (piece > largest) * numpy.uint8(i), out=which)
         largest = numpy.maximum(largest, piece)
     return which.astype("int32")
+
+
+# What tells that an original is the one whose place ours can take
+
+
+class _Layer:
+    """What a forward pass asks of its model. A model of Thinc's would take one of Thinc's ids, with
+    which embeddings hash."""
+
+    def __init__(self, **params: Any):
+        self.ops = FasterNumpyOps()
+        self.params = params
+        self.grads: Dict[str, Any] = {}
+
+    def get_param(self, name: str) -> Any:
+        return self.params[name]
+
+    def get_dim(self, name: str) -> int:
+        return dict(zip(("nO", "nP", "nI"), self.params["W"].shape))[name]
+
+    def inc_grad(self, name: str, value: Any) -> None:
+        self.grads[name] = value
+
+
+def gets_numpy_ops(original: Any) -> bool:
+    return type(original(numpy.zeros(1, "float32"))) is NumpyOps
+
+
+def is_layer_norm(original: Any) -> bool:
+    X = _numbers(4, 3)
+    # In such a row, it counts how much is added to the variance.
+    X[0] *= 1e-4
+    return _do_the_same(original, _layer_norm, X, X[::-1], G=_numbers(3), b=_numbers(3))
+
+
+def is_maxout(original: Any) -> bool:
+    X, W = _numbers(APART, 3), _numbers(2, 2, 3)
+    # Of equal pieces, the first one counts.
+    W[0, 1] = W[0, 0]
+    return _do_the_same(original, _maxout, X, X[:, :2], W=W, b=numpy.zeros((2, 2), "float32"))
+
+
+def _numbers(*shape: int) -> Any:
+    return numpy.random.RandomState(0).uniform(-1, 1, shape).astype("float32")
+
+
+def _do_the_same(original: Any, ours: Any, X: Any, dY: Any, **params: Any) -> bool:
+    """Whether two forward passes and the passes back from them give the same, to rounding."""
+    results = []
+    for forward in (original, ours):
+        layer = _Layer(**params)
+        Y, backprop = forward(layer, X.copy(), True)
+        dX = backprop(dY.copy())
+        results.append([Y, dX, *(layer.grads[name] for name in sorted(params))])
+    return all(numpy.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(*results))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
+from contextvars import ContextVar
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, cast
+from weakref import WeakKeyDictionary
 
 import numpy
 from numpy.random.bit_generator import ISeedSequence
@@ -13,6 +15,7 @@ from thinc.api import NumpyOps, Ops, get_current_ops, get_ops, registry, set_cur
 from thinc.types import DeviceTypes, Floats1d, FloatsXd, Shape
 
 from .framework import NUMPY, THINC, Framework, find_part, get_framework, require
+from .patches import ARITHMETIC, Held, enter_for_good, leave_for_good
 from .process import runs_here
 from .threads import check_threads, numpy_threads
 
@@ -81,10 +84,6 @@ class FasterNumpyOps(NumpyOps):
         self.precision = self._possible_precision(check_precision(precision))
         self._min_products = self._kernels[kernel]
         super().__init__(device_type, device_id, **kwargs)
-        # Here, since that module needs this one.
-        from .layers import speed_up_thinc
-
-        speed_up_thinc()
 
     def _fastest_kernel(self) -> str:
         return "numpy" if _has_fast_blas() else "thinc"
@@ -265,15 +264,47 @@ def warn_once(message: str) -> None:
     warnings.warn(message, stacklevel=2)
 
 
-class use_framework_ops:  # noqa: N801
-    """Have Thinc's layers on CPU run on a framework's kernels: models that are made, loaded or
-    copied from now on, and optimizers. In a `with` block, until the block is left.
+def set_framework_ops(
+    framework: str,
+    threads: int = 1,
+    kernel: Optional[str] = None,
+    precision: str = "float32",
+) -> None:
+    """Have Thinc's layers on CPU run on a framework's kernels, until `undo_framework`: models that
+    are made, loaded or copied from now on, and optimizers.
 
-        use_framework_ops("PyTorch")
+        set_framework_ops("PyTorch")
         nlp = spacy.load("en_core_web_sm")
 
-    Like Thinc's `set_current_ops`, it holds in the current thread and context. Where Thinc runs on
-    a GPU, nothing is changed.
+    Like Thinc's `set_current_ops`, it holds in the current thread and context. What layers and
+    optimizers compute outside of their ops is replaced in Thinc, for the whole process: see
+    `patches.py`. Where Thinc runs on a GPU, nothing is changed.
+
+    framework: "PyTorch", "TensorFlow", "MXNet", "NumPy" for kernels that need no framework, or
+        "Thinc" for Thinc's own ops.
+    threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
+        faster only where no other process wants the cores.
+    kernel: Which library computes the large products, if it is not to be the fastest one on
+        this processor: "mm" or "onednn" of PyTorch's, "numpy", or "thinc". The current ops have it
+        as an attribute.
+    precision: "bfloat16" to round the factors of large products to it, which doubles the speed
+        where the processor has the instructions (AVX512_BF16, AMX); elsewhere, and with other
+        kernels than PyTorch's, they stay in float32, with a warning. Everything that is stored
+        is float32.
+
+    Raises ValueError if a name is unknown, ImportError if the framework is not installed.
+    """
+    use_framework_ops(framework, threads, kernel, precision)
+
+
+class use_framework_ops:  # noqa: N801
+    """The same in a `with` block, until the block is left:
+
+        with use_framework_ops("PyTorch") as ops:
+            nlp = spacy.load("en_core_web_sm")
+
+    Models that were made in the block keep its ops. Blocks may overlap. Without `with`, it is
+    `set_framework_ops`.
     """
 
     def __init__(
@@ -284,30 +315,84 @@ class use_framework_ops:  # noqa: N801
         precision: str = "float32",
     ):
         """
-        framework: "PyTorch", "TensorFlow", "MXNet", "NumPy" for kernels that need no framework, or
-            "Thinc" for Thinc's own ops.
-        threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
-            faster only where no other process wants the cores.
-        kernel: Which library computes the large products, if it is not to be the fastest one on
-            this processor: "mm" or "onednn" of PyTorch's, "numpy", or "thinc". The ops that are
-            returned have it as an attribute.
-        precision: "bfloat16" to round the factors of large products to it, which doubles the speed
-            where the processor has the instructions (AVX512_BF16, AMX); elsewhere, and with other
-            kernels than PyTorch's, they stay in float32, with a warning. Everything that is stored
-            is float32.
-
-        Raises ValueError if a name is unknown, ImportError if the framework is not installed.
+        The arguments are those of `set_framework_ops`, and so are the errors.
         """
+        self._ops = get_framework_ops(framework, threads, kernel, precision)
+        self._changes = ARITHMETIC if isinstance(self._ops, FasterNumpyOps) else ()
         self._before = get_current_ops()
-        ops = get_framework_ops(framework, threads, kernel, precision)
-        if isinstance(self._before, NumpyOps):
-            set_current_ops(ops)
+        self._open: List[_Block] = []
+        # Nobody can tell yet whether a `with` block follows.
+        if self._set():
+            _in_place_of[self._ops] = _in_place_of.get(self._before, self._before)
+            self._for_good = enter_for_good(*self._changes)
+
+    def _set(self) -> bool:
+        """Take effect in this context. Returns whether that is possible."""
+        if not isinstance(get_current_ops(), NumpyOps):
+            return False
+        set_current_ops(self._ops)
+        return True
 
     def __enter__(self) -> Ops:
+        block = _Block(get_current_ops())
+        if block.before is self._ops and _in_place_of.pop(self._ops, None) is not None:
+            # What was for good so far is the block's from now on.
+            block.before = self._before
+            block.held.enter(*self._changes)
+            self._for_good.leave(*self._changes)
+        elif self._set():
+            block.held.enter(*self._changes)
+        self._open.append(block)
+        _blocks.set((*_blocks.get(), block))
         return get_current_ops()
 
     def __exit__(self, *exception: Any) -> None:
-        set_current_ops(self._before)
+        blocks = _blocks.get()
+        block = ([each for each in blocks if each in self._open] or self._open)[-1]
+        self._open.remove(block)
+        block.held.leave_all()
+        # A generator may be closed in another context, whose ops are none of its own.
+        if block not in blocks:
+            return
+        i = blocks.index(block)
+        if block is blocks[-1]:
+            set_current_ops(block.before)
+        else:
+            # One that was entered later is still open, and is not to go back to these ops.
+            blocks[i + 1].before = block.before
+        _blocks.set((*blocks[:i], *blocks[i + 1 :]))
+
+
+class _Block:
+    """A `with` block that is open."""
+
+    def __init__(self, before: Ops):
+        """
+        before: The ops to go back to.
+        """
+        self.before = before
+        self.held = Held()
+
+
+# The blocks that are open in a context, in the order in which they were entered.
+_blocks: ContextVar[Tuple[_Block, ...]] = ContextVar("blocks", default=())
+# Ops that are set until `undo_framework`, and those in whose place they are.
+_in_place_of: WeakKeyDictionary[Ops, Ops] = WeakKeyDictionary()
+
+
+def undo_framework() -> None:
+    """Leave what `set_framework_ops` or the hook `use_framework.v1` has entered: every attribute
+    of Thinc and spaCy that was replaced is the original again, in the whole process, and the
+    current context has the ops that it had before.
+
+    A `with` block that is open keeps its own. Models keep the ops that they were made with, and
+    give the same answers. What the GPU's memory is drawn from stays.
+    """
+    leave_for_good()
+    for block in _blocks.get():
+        block.before = _in_place_of.get(block.before, block.before)
+    current = get_current_ops()
+    set_current_ops(_in_place_of.get(current, current))
 
 
 def get_framework_ops(

@@ -8,7 +8,7 @@ from typing import Callable, Dict, List, Tuple
 from thinc.api import Model, Ops
 from thinc.types import FloatsXd, Ragged
 
-from .arrangement import Array, padded
+from .arrangement import Array, time_first
 
 DIRECTIONS = ("forward", "backward")
 
@@ -25,22 +25,21 @@ def forward(
     model: Model[Ragged, Ragged], Xr: Ragged, is_train: bool
 ) -> Tuple[Ragged, Callable[[Ragged], Ragged]]:
     ops = model.ops
-    arrangement = padded(ops.to_numpy(Xr.lengths))
-    mask = arrangement.mask(ops)
-    # Time first.
-    X = arrangement.spread(ops, Xr.data).swapaxes(0, 1)
-    is_step = mask.T[:, :, None]
+    arrangement = time_first(None, ops.to_numpy(Xr.lengths))
+    X = arrangement.spread(ops, Xr.data)
+    lengths: Array = ops.asarray(arrangement.arguments[0])  # type: ignore[arg-type]
+    is_step = (ops.xp.arange(len(X))[:, None] < lengths).astype("f")[:, :, None]
     runs = [_run(model, direction, X, is_step) for direction in DIRECTIONS]
     Y: Array = ops.xp.concatenate([H for H, _ in runs], axis=2)
 
     def backprop(dYr: Ragged) -> Ragged:
-        dY = arrangement.spread(ops, dYr.data).swapaxes(0, 1)
+        dY = arrangement.spread(ops, dYr.data)
         nH = dY.shape[2] // 2
         (_, backprop_forward), (_, backprop_backward) = runs
         dX = backprop_forward(dY[..., :nH]) + backprop_backward(dY[..., nH:])
-        return Ragged(arrangement.collect(ops, dX.swapaxes(0, 1)), Xr.lengths)
+        return Ragged(arrangement.collect(ops, dX), Xr.lengths)
 
-    return Ragged(arrangement.collect(ops, Y.swapaxes(0, 1)), Xr.lengths), backprop
+    return Ragged(arrangement.collect(ops, Y), Xr.lengths), backprop
 
 
 def _run(

@@ -6,11 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Type
 
 import numpy
-from thinc.api import NumpyOps, glorot_uniform_init, zero_init
+from thinc.api import Model, NumpyOps, glorot_uniform_init, zero_init
 from thinc.backends import Ops
 from thinc.types import FloatsXd
-
-from .arrangement import Arrangement, padded, spaced
 
 
 def ones_init(ops: Ops, shape: Tuple[int, ...]) -> FloatsXd:
@@ -96,10 +94,6 @@ class SequenceNetwork(Network):
     """A network that maps sequences of rows to sequences, so that the rows of one depend on each
     other. Each sequence's output is independent of what shares the batch."""
 
-    def arrange(self, lengths: numpy.ndarray) -> Arrangement:
-        """How the frameworks' implementations want the rows of sequences of these lengths."""
-        raise NotImplementedError
-
     def _expect_residual(self, nO: int, nI: int) -> None:
         if nO != nI:
             raise ValueError(
@@ -173,9 +167,6 @@ class WindowEncoder(SequenceNetwork):
     def dropout_widths(self, nO: int) -> List[int]:
         return [nO] * self.depth
 
-    def arrange(self, lengths: numpy.ndarray) -> Arrangement:
-        return spaced(lengths, self.window_size)
-
 
 @dataclass(frozen=True)
 class BiLSTMEncoder(SequenceNetwork):
@@ -211,9 +202,6 @@ class BiLSTMEncoder(SequenceNetwork):
 
     def dropout_widths(self, nO: int) -> List[int]:
         return [nO] * self.depth
-
-    def arrange(self, lengths: numpy.ndarray) -> Arrangement:
-        return padded(lengths)
 
 
 @dataclass(frozen=True)
@@ -260,9 +248,6 @@ class TransformerEncoder(SequenceNetwork):
     def dropout_widths(self, nO: int) -> List[int]:
         return [nO, self.hidden_width, nO] * self.depth
 
-    def arrange(self, lengths: numpy.ndarray) -> Arrangement:
-        return padded(lengths)
-
 
 NETWORKS: Dict[str, Type[Network]] = {
     network.__name__: network
@@ -274,6 +259,11 @@ def from_description(description: Dict[str, Any]) -> Network:
     """The network of a description."""
     sizes = {key: value for key, value in description.items() if key != "name"}
     return NETWORKS[description["name"]](**sizes)
+
+
+def description_of(model: Model) -> Network:
+    """The network that a model from `build_network` has."""
+    return from_description(model.attrs["network"])
 
 
 def draw(network: Network, nO: int, nI: int) -> Dict[str, numpy.ndarray]:

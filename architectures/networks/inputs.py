@@ -1,19 +1,20 @@
-"""What goes into a framework's network and comes out of it: dropout masks, sequences.
-
-The networks of one row at a time take (X, masks of dropout). Those of sequences take X as their
-description arranges it, and a mask of where there are rows, before those.
-"""
+"""What goes into a framework's network and comes out of it, arranged as the framework wants it."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Tuple
+import functools
+from typing import Any, Callable, List, Tuple, Union
 
+import numpy
 from thinc.api import Model
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 
 from ...wrappers.wrapper import get_shim, output_gradients
 from .arrangement import Arrangement, Array
-from .description import Network, SequenceNetwork, from_description
+from .description import Network, description_of
+from .implementations import framework_file
+
+Batch = Union[Floats2d, Ragged]
 
 
 def check_width(model: Model, rows: Array) -> None:
@@ -39,52 +40,61 @@ def dropout_masks(model: Model, network: Network, rows: int, is_train: bool) -> 
     return [model.ops.get_dropout_mask((rows, width), rate) for width in widths]
 
 
-def convert_row_inputs(
-    model: Model, X: Floats2d, is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
-    """For a network that sees one row at a time."""
-    check_width(model, X)
-    shim, network = get_shim(model), from_description(model.attrs["network"])
-    masks = dropout_masks(model, network, X.shape[0], is_train)
-    args = (shim.from_xp(X, requires_grad=is_train), *map(shim.from_xp, masks))
-    return ArgsKwargs(args=args, kwargs={}), lambda d_inputs: shim.to_xp(d_inputs.args[0])
-
-
-def convert_sequence_inputs(
-    model: Model, X: Ragged, is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Ragged]]:
-    """For a network of sequences."""
-    check_width(model, X.data)
+def convert_inputs(
+    model: Model, X: Batch, is_train: bool
+) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Batch]]:
+    """The rows, what the network has to know of their arrangement, and dropout masks."""
+    rows = _rows(X)
+    check_width(model, rows)
     shim, ops = get_shim(model), model.ops
-    network, arrangement = from_description(model.attrs["network"]), _arrangement(model, X)
-    masks = dropout_masks(model, network, X.data.shape[0], is_train)
+    network, arrangement = description_of(model), _arrangement(model, X)
+    masks = dropout_masks(model, network, len(rows), is_train)
     args = (
-        shim.from_xp(arrangement.spread(ops, X.data), requires_grad=is_train),
-        shim.from_xp(arrangement.mask(ops)),
-        *(shim.from_xp(arrangement.spread(ops, mask)) for mask in masks),
+        shim.from_xp(arrangement.spread(ops, rows), requires_grad=is_train),
+        *map(shim.from_xp, arrangement.arguments),
+        *(shim.from_xp(arrangement.spread_mask(ops, mask)) for mask in masks),
     )
 
-    def get_dX(d_inputs: ArgsKwargs) -> Ragged:
-        return Ragged(arrangement.collect(ops, shim.to_xp(d_inputs.args[0])), X.lengths)
+    def get_dX(d_inputs: ArgsKwargs) -> Batch:
+        return _like(X, arrangement.collect(ops, shim.to_xp(d_inputs.args[0])))
 
     return ArgsKwargs(args=args, kwargs={}), get_dX
 
 
-def convert_sequence_outputs(
-    model: Model, X_output: Tuple[Ragged, Any], is_train: bool
-) -> Tuple[Ragged, Callable[[Ragged], ArgsKwargs]]:
-    """For a network of sequences, whose output is arranged as its input is."""
+def convert_outputs(
+    model: Model, X_output: Tuple[Batch, Any], is_train: bool
+) -> Tuple[Batch, Callable[[Batch], ArgsKwargs]]:
+    """The rows of the output, which is arranged as the input is."""
     shim, ops = get_shim(model), model.ops
     X, output = X_output
     arrangement = _arrangement(model, X)
 
-    def get_d_outputs(dY: Ragged) -> ArgsKwargs:
-        return output_gradients(shim, [output], [arrangement.spread(ops, dY.data)])
+    def get_d_outputs(dY: Batch) -> ArgsKwargs:
+        return output_gradients(shim, [output], [arrangement.spread(ops, _rows(dY))])
 
-    return Ragged(arrangement.collect(ops, shim.to_xp(output)), X.lengths), get_d_outputs
+    return _like(X, arrangement.collect(ops, shim.to_xp(output))), get_d_outputs
 
 
-def _arrangement(model: Model, X: Ragged) -> Arrangement:
-    network = from_description(model.attrs["network"])
-    assert isinstance(network, SequenceNetwork)
-    return network.arrange(model.ops.to_numpy(X.lengths))
+def _rows(batch: Batch) -> Array:
+    return batch.data if isinstance(batch, Ragged) else batch
+
+
+def _like(X: Batch, rows: Array) -> Batch:
+    return Ragged(rows, X.lengths) if isinstance(X, Ragged) else rows
+
+
+def _arrangement(model: Model, X: Batch) -> Arrangement:
+    """How a batch is arranged. The converters are called one after the other and share it."""
+    lengths = model.ops.to_numpy(X.lengths) if isinstance(X, Ragged) else numpy.array([len(X)])
+    ops, framework = model.ops, get_shim(model).framework
+    place = (ops.device_type, ops.device_id)
+    return _arrange(framework, description_of(model), place, lengths.astype("int64").tobytes())
+
+
+@functools.lru_cache(maxsize=16)
+def _arrange(
+    framework: str, network: Network, place: Tuple[str, int], lengths: bytes
+) -> Arrangement:
+    # The place is in the key because an arrangement keeps its index where the rows are.
+    arrange = framework_file(framework).ARRANGEMENTS[type(network).__name__]
+    return arrange(network, numpy.frombuffer(lengths, dtype="int64"))

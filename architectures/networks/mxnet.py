@@ -7,7 +7,15 @@ from typing import Any
 from mxnet.gluon import nn, rnn
 
 from . import description
+from .arrangement import blocks, blocks_and_masks, rows, spaced, time_first
 from .description import EPSILON
+
+ARRANGEMENTS = {
+    "FeedForward": rows,
+    "WindowEncoder": spaced,
+    "BiLSTMEncoder": time_first,
+    "TransformerEncoder": blocks,
+}
 
 # (kind of layer, Thinc's name) -> (Gluon's name, whether it is stored transposed)
 LAYOUT = {
@@ -68,11 +76,9 @@ class WindowEncoder(nn.HybridBlock):
                 self.windows.add(nn.Dense(nO * self.pieces, in_units=window))
                 self.norms.add(_norm(nO))
 
-    def hybrid_forward(self, F: Any, X: Any, mask: Any, *masks: Any) -> Any:
-        """X: Rows with gaps of `window_size` zeros between the sequences and at both ends.
-        mask: 1 for a row, 0 in the gaps. masks: Dropout's, one for each layer, or none."""
+    def hybrid_forward(self, F: Any, X: Any, is_row: Any, *masks: Any) -> Any:
+        """X, is_row: As `spaced` arranges them. masks: Dropout's, one for each layer, or none."""
         nW = self.size
-        is_row = F.expand_dims(F.slice_axis(mask, axis=0, begin=nW, end=-nW), axis=1)
         before = F.slice_axis(X, axis=0, begin=0, end=nW)
         after = F.slice_axis(X, axis=0, begin=-nW, end=None)
         for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
@@ -80,10 +86,11 @@ class WindowEncoder(nn.HybridBlock):
                 F.slice_axis(X, axis=0, begin=j, end=j - 2 * nW or None) for j in range(2 * nW + 1)
             ]
             pieces = window(F.concat(*neighbours, dim=1)).reshape((0, -1, self.pieces))
-            Y = F.broadcast_mul(norm(F.max(pieces, axis=2)), is_row)
+            Y = norm(F.max(pieces, axis=2))
+            # A dropout mask is zero in the gaps, too.
+            Y = Y * masks[i] if masks else F.broadcast_mul(Y, is_row)
             # The gaps at both ends, which are zeros.
-            Y = F.concat(before, Y, after, dim=0)
-            X = X + (Y * masks[i] if masks else Y)
+            X = X + F.concat(before, Y, after, dim=0)
         return X
 
 
@@ -114,12 +121,11 @@ class BiLSTMEncoder(nn.HybridBlock):
             self.lstm = nn.HybridSequential()
             self.lstm.add(*(BiLSTM(nO, width) for width in [nI, *[nO] * (network.depth - 1)]))
 
-    def hybrid_forward(self, F: Any, X: Any, mask: Any, *masks: Any) -> Any:
-        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
-        masks: Dropout's, one for each layer, or none."""
-        lengths = F.sum(mask, axis=1)
+    def hybrid_forward(self, F: Any, X: Any, lengths: Any, *masks: Any) -> Any:
+        """X, lengths: As `time_first` arranges them. masks: Dropout's, one for each layer, or
+        none."""
         for i, layer in enumerate(self.lstm):
-            X = F.swapaxes(layer(F.swapaxes(X, 0, 1), lengths), 0, 1)
+            X = layer(X, lengths)
             if masks:
                 X = X * masks[i]
         return X
@@ -138,38 +144,43 @@ class TransformerBlock(nn.HybridBlock):
             self.hidden = nn.Dense(hidden_width, in_units=width, flatten=False)
             self.out = nn.Dense(width, in_units=hidden_width, flatten=False)
 
-    def hybrid_forward(self, F: Any, X: Any, bias: Any, *masks: Any) -> Any:
-        """bias: Added to the scores, to leave padding out; one line per sequence and head."""
-        # Sequences and heads become one dimension, over which batch_dot runs.
-        qkv = self.qkv(self.attention_norm(X)).reshape((0, 0, 3, self.heads, -1))
-        qkv = qkv.transpose((2, 0, 3, 1, 4)).reshape((0, -3, 0, 0))
-        Q, K, V = (F.squeeze(part, axis=0) for part in F.split(qkv, 3, axis=0))
-        scores = F.batch_dot(Q * self.scale, K, transpose_b=True)
-        # Not broadcast_add, which adds up gradients for the bias too, slower than all the rest.
-        scores = scores + F.broadcast_like(bias, scores)
-        attended = F.batch_dot(F.softmax(scores), V).reshape((-4, -1, self.heads, 0, 0))
-        Y = self.attended(attended.transpose((0, 2, 1, 3)).reshape((0, 0, -3)))
+    def hybrid_forward(self, F: Any, X: Any, places: Any, blocks: Any, masks: Any) -> Any:
+        Y = self.attended(self.attend(F, self.qkv(self.attention_norm(X)), places, blocks))
         X = X + (Y * masks[0] if masks else Y)
         hidden = F.relu(self.hidden(self.hidden_norm(X)))
         Y = self.out(hidden * masks[1] if masks else hidden)
         return X + (Y * masks[2] if masks else Y)
 
+    def attend(self, F: Any, qkv: Any, places: Any, blocks: Any) -> Any:
+        attended = []
+        for block in blocks:
+            # Sequences and heads become one dimension, over which batch_dot runs.
+            padded = F.take(qkv, F.relu(block)).reshape((0, 0, 3, self.heads, -1))
+            padded = padded.transpose((2, 0, 3, 1, 4)).reshape((0, -3, 0, 0))
+            Q, K, V = (F.squeeze(part, axis=0) for part in F.split(padded, 3, axis=0))
+            scores = F.batch_dot(Q * self.scale, K, transpose_b=True)
+            lengths = F.repeat(F.sum(block >= 0, axis=1), repeats=self.heads, axis=0)
+            lengths = F.broadcast_like(F.expand_dims(lengths, 1), scores, (1,), (1,))
+            Y = F.batch_dot(F.softmax(scores, length=lengths, use_length=True), V)
+            Y = Y.reshape((-4, -1, self.heads, 0, 0)).transpose((0, 2, 1, 3))
+            attended.append(Y.reshape((-3, -3)))
+        return F.take(F.concat(*attended, dim=0), places)
+
 
 class TransformerEncoder(nn.HybridBlock):
     def __init__(self, network: description.TransformerEncoder, nO: int, nI: int):
         super().__init__()
-        self.heads = network.heads
         with self.name_scope():
             self.blocks = nn.HybridSequential()
             self.blocks.add(*(TransformerBlock(network, nO) for _ in range(network.depth)))
             self.norm = _norm(nO)
 
-    def hybrid_forward(self, F: Any, X: Any, mask: Any, *masks: Any) -> Any:
-        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
-        masks: Dropout's, three for each block, or none."""
-        bias = F.expand_dims(F.repeat((1 - mask) * -1e30, repeats=self.heads, axis=0), axis=1)
-        for i, block in enumerate(self.blocks):
-            X = block(X, bias, *masks[3 * i : 3 * i + 3])
+    def hybrid_forward(self, F: Any, X: Any, places: Any, *rest: Any) -> Any:
+        """X, places: As `blocks` arranges them. rest: The blocks, and dropout's masks, three for
+        each of the transformer's, or none."""
+        blocks, masks = blocks_and_masks(rest, 3 * len(self.blocks))
+        for i, layer in enumerate(self.blocks):
+            X = layer(X, places, blocks, masks[3 * i : 3 * i + 3])
         return self.norm(X)
 
 

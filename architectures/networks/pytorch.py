@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Tuple
+
 import torch
 from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -9,7 +11,15 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from ...wrappers.layers import APART
 from ...wrappers.pytorch.linear import linear
 from . import description
+from .arrangement import blocks, blocks_and_masks, rows, spaced, time_first
 from .description import EPSILON
+
+ARRANGEMENTS = {
+    "FeedForward": rows,
+    "WindowEncoder": spaced,
+    "BiLSTMEncoder": time_first,
+    "TransformerEncoder": blocks,
+}
 
 # (kind of layer, Thinc's name) -> (PyTorch's name, whether it is stored transposed)
 LAYOUT = {
@@ -33,6 +43,9 @@ class Linear(nn.Linear):
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         return linear(X, self.weight, self.bias)
+
+
+Blocks = Tuple[torch.Tensor, ...]
 
 
 class FeedForward(nn.Module):
@@ -70,16 +83,14 @@ class WindowEncoder(nn.Module):
         self.windows = nn.ModuleList(Linear(window, nO * self.pieces) for _ in range(network.depth))
         self.norms = nn.ModuleList(nn.LayerNorm(nO, EPSILON) for _ in range(network.depth))
 
-    def forward(self, X: torch.Tensor, mask: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
-        """X: Rows with gaps of `window_size` zeros between the sequences and at both ends.
-        mask: 1 for a row, 0 in the gaps. masks: Dropout's, one for each layer, or none."""
-        nW, rows = self.size, len(X) - 2 * self.size
-        is_row = mask[nW : nW + rows, None]
+    def forward(self, X: torch.Tensor, is_row: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
+        """X, is_row: As `spaced` arranges them. masks: Dropout's, one for each layer, or none."""
+        nW, rows = self.size, len(is_row)
         for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
             around = torch.cat([X[j : j + rows] for j in range(2 * nW + 1)], dim=1)
-            Y = norm(_maxout(window, around, self.pieces)) * is_row
-            Y = pad(Y, (0, 0, nW, nW))
-            X = X + (Y * masks[i] if masks else Y)
+            # A dropout mask is zero in the gaps, too.
+            Y = norm(_maxout(window, around, self.pieces)) * (masks[i] if masks else is_row)
+            X = X + pad(Y, (0, 0, nW, nW))
         return X
 
 
@@ -122,15 +133,15 @@ class BiLSTMEncoder(nn.Module):
         widths = [nI, *[nO] * (network.depth - 1)]
         self.lstm = nn.ModuleList(BiLSTM(nO, width) for width in widths)
 
-    def forward(self, X: torch.Tensor, mask: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
-        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
-        masks: Dropout's, one for each layer, or none."""
-        steps = torch.arange(X.shape[1], device=X.device)[:, None]
-        last = mask.sum(dim=1).to(torch.int64) - 1
+    def forward(self, X: torch.Tensor, lengths: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
+        """X, lengths: As `time_first` arranges them. masks: Dropout's, one for each layer, or
+        none."""
+        nT, nB = X.shape[:2]
+        steps, last = torch.arange(nT, device=X.device)[:, None], lengths - 1
         reverse = torch.where(steps <= last, last - steps, steps)
-        reverse = (reverse * len(X) + torch.arange(len(X), device=X.device)).flatten()
+        reverse = (reverse * nB + torch.arange(nB, device=X.device)).flatten()
         for i, layer in enumerate(self.lstm):
-            X = layer(X.transpose(0, 1), reverse).transpose(0, 1)
+            X = layer(X, reverse)
             if masks:
                 X = X * masks[i]
         return X
@@ -147,16 +158,27 @@ class TransformerBlock(nn.Module):
         self.hidden = Linear(width, network.hidden_width)
         self.out = Linear(network.hidden_width, width)
 
-    def forward(self, X: torch.Tensor, padding: Padding, *masks: torch.Tensor) -> torch.Tensor:
-        """X: Rows without padding, which only attention wants."""
-        qkv = padding.spread(self.qkv(self.attention_norm(X))).unflatten(2, (3, self.heads, -1))
-        Q, K, V = qkv.permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(Q, K, V, attn_mask=padding.is_key)
-        Y = self.attended(padding.collect(attended.transpose(1, 2).flatten(2)))
+    def forward(
+        self, X: torch.Tensor, places: torch.Tensor, blocks: Blocks, masks: Blocks
+    ) -> torch.Tensor:
+        attended = _attend(self.qkv(self.attention_norm(X)), places, blocks, self.heads)
+        Y = self.attended(attended)
         X = X + (Y * masks[0] if masks else Y)
         hidden = torch.relu(self.hidden(self.hidden_norm(X)))
         Y = self.out(hidden * masks[1] if masks else hidden)
         return X + (Y * masks[2] if masks else Y)
+
+
+def _attend(qkv: torch.Tensor, places: torch.Tensor, blocks: Blocks, heads: int) -> torch.Tensor:
+    attended = []
+    for block in blocks:
+        index = block.clamp(min=0).flatten()
+        padded = qkv.index_select(0, index).view(*block.shape, 3, heads, -1)
+        Q, K, V = padded.permute(2, 0, 3, 1, 4)
+        mask = (block >= 0)[:, None, None]
+        Y = scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+        attended.append(Y.transpose(1, 2).flatten(2).flatten(0, 1))
+    return torch.cat(attended).index_select(0, places)
 
 
 class TransformerEncoder(nn.Module):
@@ -165,31 +187,10 @@ class TransformerEncoder(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(network, nO) for _ in range(network.depth))
         self.norm = nn.LayerNorm(nO, EPSILON)
 
-    def forward(self, X: torch.Tensor, mask: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
-        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
-        masks: Dropout's, three for each block, or none."""
-        padding = Padding(mask)
-        rows = padding.collect(X)
-        row_masks = [padding.collect(mask) for mask in masks]
-        for i, block in enumerate(self.blocks):
-            rows = block(rows, padding, *row_masks[3 * i : 3 * i + 3])
-        return padding.spread(self.norm(rows))
-
-
-class Padding:
-    """Puts padding between sequences, and takes it away.
-
-    mask: 1 where there is a row, 0 for padding; batch first.
-    """
-
-    def __init__(self, mask: torch.Tensor):
-        self.shape = mask.shape
-        self.places = mask.flatten().nonzero().squeeze(1)
-        self.is_key = mask.bool()[:, None, None]
-
-    def spread(self, rows: torch.Tensor) -> torch.Tensor:
-        padded = rows.new_zeros((self.shape.numel(), rows.shape[1]))
-        return padded.index_copy(0, self.places, rows).unflatten(0, self.shape)
-
-    def collect(self, padded: torch.Tensor) -> torch.Tensor:
-        return padded.flatten(0, 1).index_select(0, self.places)
+    def forward(self, X: torch.Tensor, places: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        """X, places: As `blocks` arranges them. rest: The blocks, and dropout's masks, three for
+        each of the transformer's, or none."""
+        blocks, masks = blocks_and_masks(rest, 3 * len(self.blocks))
+        for i, layer in enumerate(self.blocks):
+            X = layer(X, places, blocks, masks[3 * i : 3 * i + 3])
+        return self.norm(X)

@@ -7,7 +7,7 @@ from typing import Callable, Tuple
 from thinc.api import Model
 from thinc.types import Ragged
 
-from .arrangement import Array, padded
+from .arrangement import Array, batch_first
 
 
 def self_attention(nO: int, heads: int) -> Model[Ragged, Ragged]:
@@ -29,7 +29,7 @@ def forward(
     X: Array = Xr.data
     W: Array = model.get_param("W")
     heads, width = model.attrs["heads"], model.get_dim("nO") // model.attrs["heads"]
-    arrangement = padded(ops.to_numpy(Xr.lengths))
+    arrangement = batch_first(None, ops.to_numpy(Xr.lengths))
     scale = width**-0.5
 
     def per_head(rows: Array, parts: int) -> Array:
@@ -43,9 +43,10 @@ def forward(
         return arrangement.collect(ops, array.reshape((*arrangement.shape, heads * width)))
 
     Q, K, V = per_head(ops.gemm(X, W, trans2=True), 3)
-    mask = arrangement.mask(ops)
+    lengths: Array = ops.asarray(arrangement.arguments[0])  # type: ignore[arg-type]
+    is_key = (xp.arange(arrangement.shape[1]) < lengths[:, None])[:, None, None]
     scores = xp.matmul(Q * scale, K.swapaxes(2, 3))
-    attention: Array = ops.softmax(xp.where(mask[:, None, None] > 0, scores, -xp.inf))
+    attention: Array = ops.softmax(xp.where(is_key, scores, -xp.inf))
 
     def backprop(dYr: Ragged) -> Ragged:
         (dY,) = per_head(dYr.data, 1)

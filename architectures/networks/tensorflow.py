@@ -8,7 +8,15 @@ import keras
 import tensorflow as tf
 
 from . import description
+from .arrangement import blocks, blocks_and_masks, rows, spaced, time_first
 from .description import EPSILON
+
+ARRANGEMENTS = {
+    "FeedForward": rows,
+    "WindowEncoder": spaced,
+    "BiLSTMEncoder": time_first,
+    "TransformerEncoder": blocks,
+}
 
 # (kind of layer, Thinc's name) -> (Keras's name, whether it is stored transposed)
 LAYOUT = {
@@ -66,17 +74,15 @@ class WindowEncoder(keras.Model):
         self.norms = [_norm(nO) for _ in range(network.depth)]
         self.built = True
 
-    def call(self, X: tf.Tensor, mask: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
-        """X: Rows with gaps of `window_size` zeros between the sequences and at both ends.
-        mask: 1 for a row, 0 in the gaps. masks: Dropout's, one for each layer, or none."""
-        nW, rows = self.size, tf.shape(X)[0] - 2 * self.size
-        is_row = mask[nW : nW + rows, None]
+    def call(self, X: tf.Tensor, is_row: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
+        """X, is_row: As `spaced` arranges them. masks: Dropout's, one for each layer, or none."""
+        nW, rows = self.size, tf.shape(is_row)[0]
         for i, (window, norm) in enumerate(zip(self.windows, self.norms)):
             around = tf.concat([X[j : j + rows] for j in range(2 * nW + 1)], axis=1)
             pieces = tf.reshape(window(around), (rows, self.width, self.pieces))
-            Y = norm(tf.reduce_max(pieces, axis=2)) * is_row
-            Y = tf.pad(Y, ((nW, nW), (0, 0)))
-            X = X + (Y * masks[i] if masks else Y)
+            # A dropout mask is zero in the gaps, too.
+            Y = norm(tf.reduce_max(pieces, axis=2)) * (masks[i] if masks else is_row)
+            X = X + tf.pad(Y, ((nW, nW), (0, 0)))
         return X
 
 
@@ -130,12 +136,11 @@ class BiLSTMEncoder(keras.Model):
         self.lstm = [BiLSTM(nO, width) for width in [nI, *[nO] * (network.depth - 1)]]
         self.built = True
 
-    def call(self, X: tf.Tensor, mask: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
-        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
-        masks: Dropout's, one for each layer, or none."""
-        lengths = tf.cast(tf.reduce_sum(mask, axis=1), tf.int64)
+    def call(self, X: tf.Tensor, lengths: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
+        """X, lengths: As `time_first` arranges them. masks: Dropout's, one for each layer, or
+        none."""
         for i, layer in enumerate(self.lstm):
-            X = tf.transpose(layer(tf.transpose(X, (1, 0, 2)), lengths), (1, 0, 2))
+            X = layer(X, lengths)
             if masks:
                 X = X * masks[i]
         return X
@@ -153,19 +158,25 @@ class TransformerBlock(keras.Layer):
         self.out = _built(keras.layers.Dense(width), network.hidden_width)
         self.built = True
 
-    def call(self, X: tf.Tensor, bias: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
-        """bias: Added to the scores, to leave padding out."""
-        shape, width = tf.shape(X), X.shape[2]
-        qkv = self.qkv(self.attention_norm(X))
-        qkv = tf.reshape(qkv, (shape[0], shape[1], 3, self.heads, width // self.heads))
-        Q, K, V = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)))
-        scores = tf.matmul(Q * (width // self.heads) ** -0.5, K, transpose_b=True) + bias
-        attended = tf.transpose(tf.matmul(tf.nn.softmax(scores), V), (0, 2, 1, 3))
-        Y = self.attended(tf.reshape(attended, shape))
+    def call(self, X: tf.Tensor, places: tf.Tensor, blocks: Any, masks: Any) -> tf.Tensor:
+        Y = self.attended(self.attend(self.qkv(self.attention_norm(X)), places, blocks))
         X = X + (Y * masks[0] if masks else Y)
         hidden = tf.nn.relu(self.hidden(self.hidden_norm(X)))
         Y = self.out(hidden * masks[1] if masks else hidden)
         return X + (Y * masks[2] if masks else Y)
+
+    def attend(self, qkv: tf.Tensor, places: tf.Tensor, blocks: Any) -> tf.Tensor:
+        attended, width = [], qkv.shape[1] // 3
+        for block in blocks:
+            nB, nT = tf.unstack(tf.shape(block))
+            padded = tf.gather(qkv, tf.maximum(block, 0))
+            padded = tf.reshape(padded, (nB, nT, 3, self.heads, width // self.heads))
+            Q, K, V = tf.unstack(tf.transpose(padded, (2, 0, 3, 1, 4)))
+            scores = tf.matmul(Q * (width // self.heads) ** -0.5, K, transpose_b=True)
+            bias = tf.where(block < 0, qkv.dtype.min, 0.0)
+            Y = tf.matmul(tf.nn.softmax(scores + bias[:, None, None]), V)
+            attended.append(tf.reshape(tf.transpose(Y, (0, 2, 1, 3)), (nB * nT, width)))
+        return tf.gather(tf.concat(attended, axis=0), places)
 
 
 class TransformerEncoder(keras.Model):
@@ -175,12 +186,12 @@ class TransformerEncoder(keras.Model):
         self.norm = _norm(nO)
         self.built = True
 
-    def call(self, X: tf.Tensor, mask: tf.Tensor, *masks: tf.Tensor) -> tf.Tensor:
-        """X: Padded sequences, batch first. mask: 1 where there is a row, 0 for padding.
-        masks: Dropout's, three for each block, or none."""
-        bias = (1 - mask[:, None, None]) * X.dtype.min
-        for i, block in enumerate(self.blocks):
-            X = block(X, bias, *masks[3 * i : 3 * i + 3])
+    def call(self, X: tf.Tensor, places: tf.Tensor, *rest: tf.Tensor) -> tf.Tensor:
+        """X, places: As `blocks` arranges them. rest: The blocks, and dropout's masks, three for
+        each of the transformer's, or none."""
+        blocks, masks = blocks_and_masks(rest, 3 * len(self.blocks))
+        for i, layer in enumerate(self.blocks):
+            X = layer(X, places, blocks, masks[3 * i : 3 * i + 3])
         return self.norm(X)
 
 

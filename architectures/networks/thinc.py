@@ -41,7 +41,7 @@ def FeedForward(
         layers += [_named("out", Relu(nO, width)), Dropout(dropout)]
     else:
         layers.append(_named("out", Linear(nO, width)))
-    return _network(layers, nO, nI)
+    return _in_order(layers, nO, nI)
 
 
 def WindowEncoder(
@@ -54,7 +54,7 @@ def WindowEncoder(
         norm = _named(f"norms.{i}", LayerNorm(nO))
         unit: Model = with_array(chain(maxout, norm, Dropout(dropout)))
         layers.append(residual(chain(expand_window(nW), unit)))
-    return _network(layers, nO, nI)
+    return _in_order(layers, nO, nI)
 
 
 def BiLSTMEncoder(
@@ -65,7 +65,7 @@ def BiLSTMEncoder(
     for i in range(network.depth):
         layers += [_named(f"lstm.{i}", bilstm(nO, width)), with_array(Dropout(dropout))]
         width = nO
-    return _network(layers, nO, nI)
+    return _in_order(layers, nO, nI)
 
 
 def TransformerEncoder(
@@ -87,10 +87,10 @@ def TransformerEncoder(
             Dropout(dropout),
         )
         layers += [residual(attention), residual(with_array(feed_forward))]
-    return _network([*layers, with_array(_named("norm", LayerNorm(nO)))], nO, nI)
+    return _in_order([*layers, with_array(_named("norm", LayerNorm(nO)))], nO, nI)
 
 
-def _network(layers: List[Model], nO: Optional[int], nI: Optional[int]) -> Model:
+def _in_order(layers: List[Model], nO: Optional[int], nI: Optional[int]) -> Model:
     """A network of these layers, which also takes a batch without rows: Thinc's layers refuse
     the shape (0, 0), which `with_array` makes of one."""
     layer = chain(*layers) if len(layers) > 1 else layers[0]

@@ -15,7 +15,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import fix_random_seed, minibatch
 from spacy.vocab import Vocab
-from spacy_frameworks.architectures.corpus import SampleDoc, sample
+from spacy_frameworks.training.corpus import SampleDoc, sample
 from spacy_frameworks.wrappers.framework import FRAMEWORKS, THINC
 from thinc.api import Adam
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import fix_random_seed, minibatch
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.training.corpus import create_corpus
 from thinc.api import Model
 
 from ..frameworks import ALL, WRAPPED
@@ -197,7 +197,7 @@ from spacy_frameworks.architectures import FeedForward, build_network
 # Frameworks count the names of their layers up, so other models come first.
 build_network({framework!r}, FeedForward(3), nO=2, nI=2).initialize(numpy.zeros((1, 2), "f"))
 nlp = spacy.load({str(tmp_path / "nlp")!r})
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.training.corpus import create_corpus
 egs = create_corpus({NO_FILES!r}, "dev", limit=20)(nlp)
 Y = nlp.get_pipe({component!r}).model.predict([eg.predicted for eg in egs])
 numpy.save({str(tmp_path / "Y.npy")!r}, numpy.vstack(Y))

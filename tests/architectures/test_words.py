@@ -27,8 +27,8 @@ from spacy_frameworks.architectures import (
     build_window_encoder,
     swap_framework,
 )
-from spacy_frameworks.architectures.corpus import sample
 from spacy_frameworks.architectures.words import _FACTORS, _ROW_WISE, MIN_TOKENS, Grouping, group
+from spacy_frameworks.training.corpus import sample
 from spacy_frameworks.wrappers import use_framework_ops
 from thinc.api import (
     Dropout,

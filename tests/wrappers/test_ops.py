@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from spacy_frameworks.wrappers import get_framework, use_framework_ops
+from spacy_frameworks.wrappers import (
+    get_framework,
+    set_framework_ops,
+    undo_framework,
+    use_framework_ops,
+)
 from spacy_frameworks.wrappers.framework import NUMPY
 from spacy_frameworks.wrappers.ops import FasterNumpyOps, get_framework_ops, ops_class
+from spacy_frameworks.wrappers.patches import ARITHMETIC, Held
 from spacy_frameworks.wrappers.pytorch.processor import has_onednn
 from thinc.api import (
     Adam,
@@ -19,7 +25,6 @@ from thinc.api import (
     Linear,
     Maxout,
     NumpyOps,
-    Optimizer,
     chain,
     fix_random_seed,
     get_current_ops,
@@ -36,6 +41,7 @@ from ..thinc_own.load import eager_ops
 def ops_as_they_were():
     before = get_current_ops()
     yield
+    undo_framework()
     set_current_ops(before)
 
 
@@ -45,7 +51,27 @@ def ops_of(framework):
 
 @pytest.fixture(params=KERNELS)
 def ops(request):
-    return ops_of(request.param)
+    """A framework's ops, with Thinc's arithmetic outside of its ops on them."""
+    held = Held()
+    held.enter(*ARITHMETIC)
+    yield ops_of(request.param)
+    held.leave_all()
+
+
+def recorded(ops, *names):
+    """The names of the methods of these ops that are called from now on."""
+    ran = []
+
+    def recorder(name, method):
+        def record(*args, **kwargs):
+            ran.append(name)
+            return method(*args, **kwargs)
+
+        return record
+
+    for name in names:
+        setattr(ops, name, recorder(name, getattr(ops, name)))
+    return ran
 
 
 def strided(data, shape):
@@ -120,10 +146,13 @@ def test_larger_products(framework, data):
 @pytest.mark.parametrize("framework", KERNELS)
 def test_between_numpys_and_the_frameworks_products(framework):
     ops = get_framework_ops(framework)
-    ops._min_products = 10 * 50 * 50 if math.isfinite(ops._min_products) else math.inf
+    has_own = math.isfinite(ops._min_products)
+    ops._min_products = 10 * 50 * 50 if has_own else math.inf
+    ran = recorded(ops, "_product", "_numpys_product")
     for rows in (9, 10, 11):
         x, y = numpy.random.rand(rows, 50).astype("f"), numpy.random.rand(50, 50).astype("f")
         assert_allclose(ops.gemm(x, y), x.astype("d") @ y, rtol=1e-5)
+    assert ran == ["_numpys_product", *(["_product" if has_own else "_numpys_product"] * 2)]
 
 
 def test_a_result_outlives_its_operands(ops):
@@ -217,6 +246,7 @@ def test_layer_normalization(ops):
 def test_optimizers_run_on_the_current_ops_and_give_the_same(ops, use_averages):
     def trained(current):
         set_current_ops(current)
+        ran = recorded(current, "adam")
         rng = numpy.random.RandomState(0)
         optimizer = Adam(0.01, L2=0.1, grad_clip=5.0, use_averages=use_averages)
         weights = {i: rng.normal(size=(37, i)).astype("float32") for i in (1, 3, 150)}
@@ -225,6 +255,7 @@ def test_optimizers_run_on_the_current_ops_and_give_the_same(ops, use_averages):
                 gradient = rng.normal(size=values.shape).astype("float32")
                 weights[i], zeros = optimizer((i, "W"), values, gradient)
                 assert not zeros.any()
+        assert len(ran) == (60 if current is ops else 0)
         return weights, optimizer.averages or {}
 
     for ours, theirs in zip(trained(ops), trained(NumpyOps())):
@@ -315,10 +346,11 @@ def test_the_function_and_the_context_manager(framework):
             assert type(get_current_ops()) is NumpyOps
         assert get_current_ops() is ops
     assert get_current_ops() is before
-    use_framework_ops(framework)
-    assert isinstance(get_current_ops(), FasterNumpyOps)
-    use_framework_ops("Thinc")
-    assert type(get_current_ops()) is NumpyOps
+    for statement in (use_framework_ops, set_framework_ops):
+        statement(framework)
+        assert isinstance(get_current_ops(), FasterNumpyOps)
+        statement("Thinc")
+        assert type(get_current_ops()) is NumpyOps
 
 
 @pytest.mark.parametrize("framework", KERNELS)
@@ -354,11 +386,22 @@ def test_thincs_own_ops_stay_everybodys(framework):
 
 @pytest.mark.parametrize("framework", KERNELS)
 def test_optimizers_keep_thincs_ops_without_ours(framework):
-    with use_framework_ops(framework):
-        pass
-    optimizer, weights = Optimizer(0.1, grad_clip=0.0), numpy.ones((2, 2), "float32")
-    updated, _ = optimizer((0, "W"), weights, numpy.ones((2, 2), "float32"))
-    assert_allclose(updated, 0.9, rtol=1e-5)
+    def step():
+        weights, gradient = numpy.ones((2, 2), "float32"), numpy.ones((2, 2), "float32")
+        return Adam(0.1, grad_clip=0.0)((0, "W"), weights, gradient)[0]
+
+    with use_framework_ops(framework) as ops:
+        ran = recorded(ops, "adam")
+        inside = step()
+        assert ran == ["adam"]
+        set_current_ops(NumpyOps())
+        step()
+        set_current_ops(ops)
+    assert_allclose(step(), inside, rtol=1e-6)
+    # Without the changes to Thinc, even where ours are the current ones.
+    set_current_ops(ops)
+    step()
+    assert ran == ["adam"]
 
 
 def test_many_threads(ops):

@@ -37,6 +37,12 @@ def install() -> None:
         sys.meta_path.insert(0, _FINDER)
 
 
+def uninstall() -> None:
+    """Let every later `import mxnet` be Python's own again. One that was imported goes on."""
+    if _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
+
+
 class _Finder:
     """Finds the package `mxnet` as Python would, and puts `_Loader` around its loader."""
 

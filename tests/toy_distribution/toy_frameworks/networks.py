@@ -7,6 +7,9 @@ from typing import Any
 import autograd.numpy as np
 import toy
 from spacy_frameworks.architectures.networks import description
+from spacy_frameworks.architectures.networks.arrangement import rows
+
+ARRANGEMENTS = {"FeedForward": rows}
 
 # (kind of layer, Thinc's name) -> (the library's name, whether it is stored transposed)
 LAYOUT = {

@@ -48,6 +48,36 @@ assert sys.meta_path[0] is compat._FINDER and set(sys.modules) == loaded
     )
 
 
+def test_uninstall_leaves_the_import_as_python_has_it():
+    run(
+        INSTALL
+        + """
+compat.uninstall()
+plain = importlib.util.find_spec("mxnet")
+assert compat._FINDER not in sys.meta_path
+assert plain is None or type(plain.loader) is not compat._Loader
+compat.uninstall()
+compat.install()
+assert sys.meta_path[0] is compat._FINDER
+assert plain is None or type(importlib.util.find_spec("mxnet").loader) is compat._Loader
+"""
+    )
+
+
+def test_importing_the_wrappers_is_enough_and_undoing_a_framework_keeps_it():
+    run(
+        """
+import sys
+from spacy_frameworks.wrappers import set_framework_ops, undo_framework
+from spacy_frameworks.wrappers.mxnet import compat
+assert sys.meta_path.count(compat._FINDER) == 1
+set_framework_ops("NumPy")
+undo_framework()
+assert sys.meta_path.count(compat._FINDER) == 1
+"""
+    )
+
+
 def test_without_mxnet_its_import_fails_as_usual(tmp_path):
     run(
         INSTALL

@@ -38,14 +38,12 @@ def network():
 
 def passes(model, inputs, dY):
     """Output, its prediction, and all gradients of one step, which changes nothing."""
-    shim = model.shims[0]
+    module = model.shims[0].module
     Y, backprop = model.begin_update(inputs)
     dX = backprop(dY)
-    named = {
-        name: shim.module.get_gradient(handle) for name, handle in shim.module.parameters().items()
-    }
-    for handle in shim.module.parameters().values():
-        shim.module.set_gradient(handle, None)
+    named = {name: module.get_gradient(handle) for name, handle in module.parameters().items()}
+    for handle in module.parameters().values():
+        module.set_gradient(handle, None)
     return model.predict(inputs), Y, dX, named
 
 

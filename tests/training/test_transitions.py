@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import pickle
 import random
+import sys
 import threading
 
 import numpy
@@ -13,11 +13,12 @@ import pytest
 import spacy
 from numpy.testing import assert_allclose
 from spacy import pipeline
+from spacy.language import Language
 from spacy.training import Example
 from spacy.util import fix_random_seed
-from spacy_frameworks.architectures import transitions
-from spacy_frameworks.architectures.callbacks import use_framework
-from spacy_frameworks.wrappers import use_framework_ops
+from spacy_frameworks.training import transitions
+from spacy_frameworks.training.callbacks import use_framework
+from spacy_frameworks.wrappers import undo_framework, use_framework_ops
 from thinc.api import Config, set_dropout_rate
 
 from ..frameworks import WRAPPED
@@ -40,8 +41,9 @@ SENTENCES = [
 def step_by_step(monkeypatch):
     """On every version of Python; afterwards, spaCy's factories are as they were."""
     monkeypatch.setattr(transitions, "TAKES_THE_LOCK", True)
-    for cls in SPACYS.values():
-        monkeypatch.setattr(factories, cls.__name__, cls)
+    yield
+    undo_framework()
+    assert {name: getattr(factories, cls.__name__) for name, cls in SPACYS.items()} == SPACYS
 
 
 def drawn_docs(vocab, count, seed=0):
@@ -97,13 +99,9 @@ def stock(nlp):
     """The pipeline with spaCy's own classes and Thinc's ops, on the same parameters."""
     config = nlp.config.copy()
     config["nlp"]["before_creation"] = None
-    made = dict(vars(factories))
-    vars(factories).update({cls.__name__: cls for cls in SPACYS.values()})
-    try:
-        with use_framework_ops("Thinc"):
-            return spacy.util.load_model_from_config(config).from_bytes(nlp.to_bytes())
-    finally:
-        vars(factories).update(made)
+    undo_framework()
+    with use_framework_ops("Thinc"):
+        return spacy.util.load_model_from_config(config).from_bytes(nlp.to_bytes())
 
 
 @pytest.mark.parametrize("framework", WRAPPED)
@@ -214,7 +212,7 @@ def test_copies_pickles_files_and_processes(framework, tmp_path, run_python):
     nlp.to_disk(tmp_path / "nlp")
     assert annotated(spacy.load(tmp_path / "nlp")) == expected
     code = (
-        "import sys, spacy, tests.architectures.test_transitions as t\n"
+        "import sys, spacy, tests.training.test_transitions as t\n"
         "print(t.annotated(spacy.load(sys.argv[1])))"
     )
     assert run_python(code, tmp_path / "nlp").splitlines()[-1] == str(expected)
@@ -252,12 +250,13 @@ def test_an_error_in_a_step_is_raised(framework):
 
 def test_without_need_nothing_is_replaced(monkeypatch):
     monkeypatch.setattr(transitions, "TAKES_THE_LOCK", False)
-    transitions.speed_up_parsers()
+    use_framework("NumPy")(Language)
     assert factories.EntityRecognizer is pipeline.EntityRecognizer
     # Releases of spaCy whose factories are compiled have no such module.
     monkeypatch.setattr(transitions, "TAKES_THE_LOCK", True)
-    monkeypatch.setitem(importlib.sys.modules, "spacy.pipeline.factories", None)
-    transitions.speed_up_parsers()
+    with monkeypatch.context() as missing:
+        missing.setitem(sys.modules, "spacy.pipeline.factories", None)
+        use_framework("NumPy")(Language)
     assert factories.EntityRecognizer is pipeline.EntityRecognizer
 
 

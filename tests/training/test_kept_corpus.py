@@ -12,7 +12,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Corpus
 from spacy.training.augment import create_lower_casing_augmenter
 from spacy.util import compile_infix_regex, registry
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.training.corpus import create_corpus
 
 from ..pipelines import spacy_command
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -11,22 +10,21 @@ import warnings
 import numpy
 import pytest
 import spacy
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from spacy.language import Language
 from spacy.training import Alignment, Example
-from spacy.training.align import get_alignments
 from spacy.util import load_model_from_config
-from spacy_frameworks.architectures import callbacks, swap_config
-from spacy_frameworks.architectures.callbacks import use_framework
-from spacy_frameworks.architectures.corpus import create_corpus
+from spacy_frameworks.architectures import swap_config
+from spacy_frameworks.training import callbacks
+from spacy_frameworks.training.callbacks import use_framework
+from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.wrappers import (
     FRAMEWORKS,
     allocator,
     current_gpu_allocator,
     get_framework,
     process,
+    undo_framework,
 )
 from spacy_frameworks.wrappers.framework import NUMPY
 from spacy_frameworks.wrappers.ops import FasterNumpyOps, ops_class, warn_once
@@ -43,7 +41,7 @@ from thinc.api import (
     set_current_ops,
 )
 
-from .frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED, needs_all
+from ..frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED, needs_all
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."] * 20
 
@@ -94,11 +92,11 @@ framework = "{framework}"
 
 
 @pytest.fixture(autouse=True)
-def what_the_hook_changes_as_it_was(monkeypatch):
-    monkeypatch.setattr(Alignment, "from_strings", callbacks._spacys_from_strings)
+def what_the_hook_changes_as_it_was():
     before = get_current_ops()
     set_current_ops(NumpyOps())
     yield
+    undo_framework()
     set_current_ops(before)
 
 
@@ -379,22 +377,6 @@ def test_the_hook_chooses_a_gpu_allocator_on_a_stand_in_for_cupy(
 def test_the_hook_refuses_an_unknown_gpu_allocator():
     with pytest.raises(ValueError, match="Did you mean 'cuda_async'"):
         use_framework(gpu_allocator="cuda-async")
-
-
-WORD = st.text(st.sampled_from("aA\u0130\u1e9e \n.\U0001f600"), min_size=1, max_size=4)
-
-
-@given(st.lists(WORD, max_size=8), st.lists(st.integers(1, 3), min_size=30, max_size=30))
-def test_tokens_are_aligned_as_spacy_aligns_them(words, cuts):
-    text = "".join(words)
-    ends = list(itertools.accumulate(cuts))
-    others = [text[a:b] for a, b in itertools.pairwise([0, *ends]) if a < len(text)]
-    for gold in (words, others):
-        ours = callbacks._from_strings(Alignment, words, gold)
-        spacys = Alignment.from_indices(*get_alignments(words, gold))
-        for one, other in ((ours.x2y, spacys.x2y), (ours.y2x, spacys.y2x)):
-            assert one.data.tolist() == other.data.tolist()
-            assert one.lengths.tolist() == other.lengths.tolist()
 
 
 @needs_all

@@ -8,8 +8,8 @@ import spacy
 from spacy.tokens import DocBin
 from spacy.training import Corpus, Example
 from spacy.util import load_config_from_str, registry
-from spacy_frameworks.architectures import corpus
-from spacy_frameworks.architectures.corpus import create_corpus, sample
+from spacy_frameworks.training import corpus
+from spacy_frameworks.training.corpus import create_corpus, sample
 
 NO_PATHS = {"train": None, "dev": None, "vectors": None, "init_tok2vec": None}
 CHECKSUMS = {
