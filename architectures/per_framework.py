@@ -14,7 +14,7 @@ from .names import NAMES, function_name
 
 def all_frameworks() -> Tuple[Framework, ...]:
     """The frameworks that there are now, those of other distributions among them, and Thinc."""
-    return (*listed.FRAMEWORKS, listed.THINC)
+    return (*listed.all_frameworks(), listed.THINC)
 
 
 def short_forms(module: str) -> Callable[[str], Callable]:

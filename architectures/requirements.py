@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.util import get_minor_version_range, split_requirement
 from thinc.api import Model
 
-from ..wrappers import FRAMEWORKS
+from ..wrappers import FRAMEWORKS, all_frameworks
 from ..wrappers.shim import FrameworkShim
 
 PACKAGE = "spacy-frameworks"
@@ -35,7 +35,7 @@ def add_requirements() -> Callable[[Language], Language]:
 
 def set_requirements(nlp: Language) -> None:
     """Set the line for this package, such as `spacy-frameworks[tensorflow]>=0.2.0,<0.3.0`, in
-    meta["requirements"]. The other lines stay."""
+    meta["requirements"], and those of the frameworks of other distributions. Other lines stay."""
     used = {
         shim.framework
         for _, component in nlp.components
@@ -47,9 +47,14 @@ def set_requirements(nlp: Language) -> None:
     extras = ",".join(fw.id for fw in FRAMEWORKS if fw.id in used)
     versions = get_minor_version_range(version(PACKAGE))
     line = f"{PACKAGE}[{extras}]{versions}" if extras else f"{PACKAGE}{versions}"
+    # A framework of another distribution is none of our extras, and asks for what it needs.
+    outside = [fw for fw in all_frameworks() if fw not in FRAMEWORKS]
+    theirs = {line for fw in outside for line in fw.requirements}
+    needed = dict.fromkeys(line for fw in outside if fw.id in used for line in fw.requirements)
     others = [
         other
         for other in nlp.meta.get("requirements", [])
-        if split_requirement(other)[0] != PACKAGE
+        # What it needed before it was moved to another framework goes.
+        if split_requirement(other)[0] != PACKAGE and other not in theirs
     ]
-    nlp.meta["requirements"] = [*others, line]
+    nlp.meta["requirements"] = [*others, line, *needed]

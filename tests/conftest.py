@@ -4,14 +4,15 @@
 run. Without it, those that are installed are tested.
 
 So that the environments of tox share the work, each test runs in one of them. What needs no
-framework (it has no mark, or `thinc`) runs only with "none"; what needs one, where it is the only
-one; and what needs several, where these are there. `TEST_ADAPTERS` names frameworks whose adapters
-are tested beside others too, such as MXNet's, which have another NumPy there. `RUN_SLOW` adds what
-takes minutes.
+framework (it has no mark, or `thinc`, or that of the toy framework) runs only with "none"; what
+needs one, where it is the only one; and what needs several, where these are there. `TEST_ADAPTERS`
+names frameworks whose adapters are tested beside others too, such as MXNet's, which have another
+NumPy there. `RUN_SLOW` adds what takes minutes.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -24,14 +25,15 @@ from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
 from thinc import compat
 from thinc.api import CupyOps, get_current_ops, set_current_ops
 
-from . import stand_in_gpu
-from .frameworks import IDS
+from . import python_path, stand_in_gpu
+from .frameworks import FROM_OUTSIDE, IDS
 
 # The first example pays for imports, and machines are shared: no time limit for an example.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
+HAS_AUTOGRAD = importlib.util.find_spec("autograd") is not None
 ADAPTERS = os.environ.get("TEST_ADAPTERS", "").split()
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -44,6 +46,8 @@ else:
 def pytest_configure(config: pytest.Config) -> None:
     for fw in FRAMEWORKS:
         config.addinivalue_line("markers", f"{fw.id}: needs {fw.token}")
+    for name in FROM_OUTSIDE:
+        config.addinivalue_line("markers", f"{name}: needs autograd, in which it computes")
     missing = [name for name in TESTED if not is_installed(name)]
     if missing:
         raise pytest.UsageError(f"TEST_FRAMEWORKS names {missing}, which is not installed")
@@ -52,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = [name for name in IDS if item.get_closest_marker(name)]
+        if any(map(item.get_closest_marker, FROM_OUTSIDE)) and not HAS_AUTOGRAD:
+            item.add_marker(pytest.mark.skip(reason="autograd is not installed"))
         if item.get_closest_marker("slow") and not os.environ.get("RUN_SLOW"):
             item.add_marker(pytest.mark.skip(reason="takes minutes: tox -e full"))
         for name in names:
@@ -106,7 +112,7 @@ def run_python():
     def run(code, *args, env=None, cwd=None):
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, args)],
-            env={**os.environ, **({} if cwd else {"PYTHONPATH": str(ROOT)}), **(env or {})},
+            env={**os.environ, **({} if cwd else {"PYTHONPATH": python_path(ROOT)}), **(env or {})},
             cwd=cwd or ROOT,
             capture_output=True,
             text=True,

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any, Iterable, Sequence
 
 import pytest
-from spacy_frameworks.wrappers import FRAMEWORKS
+from spacy_frameworks.wrappers import FRAMEWORKS, all_frameworks
 from spacy_frameworks.wrappers.framework import THINC
 
 IDS = [fw.id for fw in FRAMEWORKS]
 TOKENS = [fw.token for fw in (*FRAMEWORKS, THINC)]
+# With that of another distribution: `tests/toy_distribution`.
+ALL_IDS = [fw.id for fw in all_frameworks()]
+FROM_OUTSIDE = [name for name in ALL_IDS if name not in IDS]
+# What may be named.
+KNOWN = [fw.token for fw in (*all_frameworks(), THINC)]
 # What their models come from. Thinc imports PyTorch by itself, wherever it is installed.
 MODULES = tuple(dict.fromkeys(name for fw in FRAMEWORKS for name in (fw.module, *fw.model_roots)))
 NOT_THINCS = tuple(name for name in MODULES if name != "torch")
@@ -20,7 +25,7 @@ NOT_THINCS = tuple(name for name in MODULES if name != "torch")
 
 def marks(*names: str) -> list[Any]:
     """The marks of a case in which some frameworks, by token or id, take part."""
-    return [getattr(pytest.mark, fw.id) for fw in FRAMEWORKS if {fw.token, fw.id} & {*names}]
+    return [getattr(pytest.mark, fw.id) for fw in all_frameworks() if {fw.token, fw.id} & {*names}]
 
 
 def needs_all(test: Any) -> Any:
@@ -42,7 +47,9 @@ def ring(names: Sequence[str]) -> list[Any]:
 
 
 WRAPPED = cases(fw.token for fw in FRAMEWORKS)
-WRAPPED_IDS = cases(IDS)
+# Those with a GPU's memory to share, and those with an adapter.
+SHIPPED_IDS = cases(IDS)
+WRAPPED_IDS = cases(ALL_IDS)
 # Kernels under Thinc's layers; NumPy's need no framework.
 KERNELS = [*WRAPPED, pytest.param("NumPy", marks=pytest.mark.thinc)]
 ALL = [*WRAPPED, pytest.param("Thinc", marks=pytest.mark.thinc)]
@@ -72,11 +79,11 @@ def ways(name: str) -> list[Any]:
     as users do, in each framework."""
     return [
         pytest.param((fw, way), marks=marks(fw), id=f"{fw}-{way}")
-        for fw in IDS
+        for fw in ALL_IDS
         for way in said(fw, name) or ()
     ]
 
 
 # Whose networks run in a process that was forked after they had run, and whose refuse to.
-FORKS = cases(fw.token for fw in FRAMEWORKS if said(fw.id, "RUNS_AFTER_FORK"))
-FORKS_NOT = cases(fw.token for fw in FRAMEWORKS if not said(fw.id, "RUNS_AFTER_FORK"))
+FORKS = cases(fw.token for fw in all_frameworks() if said(fw.id, "RUNS_AFTER_FORK"))
+FORKS_NOT = cases(fw.token for fw in all_frameworks() if not said(fw.id, "RUNS_AFTER_FORK"))

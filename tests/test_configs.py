@@ -24,7 +24,7 @@ from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.wrappers import get_framework
 from thinc.api import Adam, Model
 
-from .frameworks import ALL, NOT_THINCS, TOKENS, needs_all, ring
+from .frameworks import ALL, KNOWN, NOT_THINCS, TOKENS, needs_all, ring
 from .pipelines import CONFIGS, FEW, NAMES, spacy_command, train_config
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."]
@@ -90,7 +90,7 @@ def test_config_says_how_to_train_it_and_passes_spacys_check(name):
 def test_unknown_framework_is_one_line_that_lists_the_names(name, hint, tmp_path):
     arguments = ("--output", tmp_path / "out", "--vars.framework", name)
     failed = spacy_command("train", CONFIGS / "tagger.cfg", *arguments, cwd=tmp_path, fails=True)
-    expected = f"expected one of {', '.join(TOKENS)}."
+    expected = f"expected one of {', '.join(KNOWN)}."
     assert f"Unknown framework {name!r}: {expected} Did you mean {hint}?" in failed.stderr
 
 

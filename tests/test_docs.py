@@ -109,3 +109,10 @@ def test_a_block_that_is_skipped_says_why(page):
         assert verb in ("", "skip", "file", "line", "continue"), block.directive
         assert verb != "skip" or len(reason.split()) > 3, f"{page.name}:{block.line}"
         assert verb or block.language in ("bash", "python"), f"{page.name}:{block.line}"
+
+
+def test_what_the_contributors_page_names_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`([\w.]+/[\w./]*)`", text))
+    assert len(paths) > 20
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []

@@ -24,7 +24,8 @@ class Framework(NamedTuple):
     id: Its folder here, its extra in pip, its prefix in the optimizer's keys.
     module: The name that Python imports.
     custom: How the model of spaCy's usage page spells it, as in ``CustomTorchModel.v1``.
-    requirements: What pip installs for the extra of this name.
+    requirements: What pip installs for the extra of this name; for a framework of another
+        distribution, what installs that.
     model_roots: The first names of the modules in which the classes of its models are defined.
     folder: The package that says how it runs; "" for the one of its id beside this file.
     networks: The module with the networks of our architectures in it; "" for the one of its id

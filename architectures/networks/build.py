@@ -8,7 +8,7 @@ from typing import Any, Optional
 from thinc.api import Model, get_current_ops
 from thinc.util import partial
 
-from ...wrappers.framework import THINC, get_framework
+from ...wrappers.framework import THINC, get_framework, require
 from ...wrappers.wrapper import init as init_wrapper
 from ...wrappers.wrapper import wrap
 from .description import Network, SequenceNetwork, description_of, draw
@@ -34,8 +34,8 @@ def build_network(
         one of sequences, which needs both.
     Returns a model from Floats2d to Floats2d, or, of sequences, from Ragged to Ragged.
 
-    Raises ValueError on an unknown framework or widths that the network cannot have, ImportError
-    on a framework that is not installed.
+    Raises ValueError on an unknown framework, one that has no such network, or widths that the
+    network cannot have, ImportError on a framework that is not installed.
     """
     fw, is_sequential = get_framework(framework), isinstance(network, SequenceNetwork)
     if is_sequential and (nO is None or nI is None):
@@ -48,6 +48,9 @@ def build_network(
         model = implementation(fw.id, network)(network, nO, nI, dropout)
         model.name = type(network).__name__
     else:
+        require(fw.id)
+        # An error here, and not when the dims are known.
+        implementation(fw.id, network)
         model = wrap(
             fw.id,
             partial(_build_module, fw.id, network),

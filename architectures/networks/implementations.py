@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Callable
 
 from ...wrappers.framework import get_framework
-from .description import Network
+from .description import NETWORKS, Network
 
 
 def framework_file(framework_id: str) -> ModuleType:
@@ -29,9 +29,11 @@ def implementation(framework_id: str, network: Network) -> Callable:
 
     Raises ValueError if the framework has none.
     """
-    name = type(network).__name__
-    found = getattr(framework_file(framework_id), name, None)
-    if found is None:
-        token = get_framework(framework_id).token
-        raise ValueError(f"There is no {name} in {token}. Use another architecture or framework.")
-    return found
+    name, file = type(network).__name__, framework_file(framework_id)
+    if not hasattr(file, name):
+        found = ", ".join(other for other in NETWORKS if hasattr(file, other)) or "none"
+        raise ValueError(
+            f"There is no {name} in {get_framework(framework_id).token}: {file.__name__} has "
+            f"{found}. Use another architecture or framework."
+        )
+    return getattr(file, name)

@@ -11,7 +11,7 @@ import pytest
 from spacy.util import registry
 from spacy_frameworks.architectures import names, tagger, usage_page
 from spacy_frameworks.architectures.names import NAMES, PREFIX
-from spacy_frameworks.wrappers import FRAMEWORKS, Framework, framework, get_framework
+from spacy_frameworks.wrappers import FRAMEWORKS, framework
 from thinc.api import Config
 
 from ..pipelines import ROOT
@@ -24,8 +24,6 @@ INSTALLED = [
     if entry.group.startswith(("spacy_", "thinc_"))
 ]
 FUNCTIONS = ("spacy_architectures", "spacy_callbacks", "spacy_readers", "thinc_layers")
-# A framework of another distribution.
-TOY = Framework("Toy", "toy", "toy", "Toy", (), ("toy",))
 
 
 def lines(group: str) -> list[str]:
@@ -119,16 +117,10 @@ def test_the_pages_list_the_short_forms_of_every_framework():
     assert {*spelled, thincs} <= on_page(page, r"^.*$")
 
 
-# A framework that comes later
+# A framework of another distribution
 
 
-@pytest.fixture
-def toy(monkeypatch):
-    monkeypatch.setattr(framework, "FRAMEWORKS", (*FRAMEWORKS, TOY))
-    return TOY
-
-
-def test_the_modules_have_short_forms_for_the_frameworks_that_there_are_now(toy):
+def test_the_modules_have_short_forms_for_the_frameworks_that_there_are_now():
     assert tagger.ToyTagger is tagger.ToyTagger
     assert (tagger.ToyTagger.__name__, usage_page.CustomToyModel.__name__) == (
         "ToyTagger",
@@ -138,13 +130,12 @@ def test_the_modules_have_short_forms_for_the_frameworks_that_there_are_now(toy)
         _ = tagger.ToyTextCat
 
 
-def test_swap_knows_its_names_and_writes_none_that_is_not_registered(toy):
+def test_swap_knows_its_names_and_writes_none_that_is_not_registered():
     from spacy_frameworks.architectures import swap_config
 
     def swapped(before: str, target: str) -> dict:
         return swap_config(Config({"model": {"@architectures": before}}), target)["model"]
 
-    assert get_framework("toy") is toy
     ours = swapped("spacy-frameworks.ToyTagger.v1", "MXNet")
     assert ours == {"@architectures": "spacy-frameworks.MXNetTagger.v1"}
     assert swapped("CustomTorchModel.v1", "Toy") == {"@architectures": "CustomToyModel.v1"}

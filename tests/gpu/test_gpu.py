@@ -10,7 +10,7 @@ import pytest
 from thinc import compat
 
 from ..conftest import ROOT
-from ..frameworks import WRAPPED_IDS
+from ..frameworks import SHIPPED_IDS
 
 pytestmark = pytest.mark.skipif(
     not compat.has_cupy_gpu, reason="needs an NVIDIA GPU, and CuPy built for its version of CUDA"
@@ -68,7 +68,7 @@ print("right")
 """
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_a_thousand_blocks_on_two_streams_keep_their_contents(framework, on_gpu):
     assert on_gpu(TWO_STREAMS, framework) == "right"
 
@@ -101,7 +101,7 @@ print(again.data.ptr == array.data.ptr, bool((again == cupy.arange(1, 1_000_001)
 """
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_arrays_cross_and_come_back_in_the_same_memory(framework, on_gpu):
     assert on_gpu(CROSSING, framework) == "True True"
 

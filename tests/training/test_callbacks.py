@@ -183,7 +183,8 @@ pipeline = ["tagger"]
 factory = "tagger"
 
 [components.tagger.model]
-@architectures = "spacy-frameworks.{framework}Tagger.v1"
+@architectures = "spacy-frameworks.Tagger.v1"
+framework = "{framework}"
 nO = null
 """
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from spacy_frameworks.wrappers import get_framework
+from spacy_frameworks.wrappers.framework import find_part
 
 from ..conftest import ROOT as ROOT
 from ..frameworks import WRAPPED_IDS, ways
@@ -16,6 +18,20 @@ def modules_of(framework):
 def fw(request):
     """The modules of one framework; the same names in each."""
     return modules_of(request.param)
+
+
+def skip_without_rnn(fw):
+    """Skip what needs a wrapper of recurrent modules, which a folder need not have."""
+    framework = get_framework(fw.ID)
+    if find_part(framework, "rnn") is None:
+        pytest.skip(f"{framework.token} has no rnn.py")
+
+
+@pytest.fixture
+def recurrent_fw(fw):
+    """The modules of one framework that has a wrapper of recurrent ones."""
+    skip_without_rnn(fw)
+    return fw
 
 
 @pytest.fixture(params=ways("TWO_LAYER"))

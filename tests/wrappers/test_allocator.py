@@ -24,7 +24,7 @@ from thinc import compat
 from thinc.api import CupyOps, set_current_ops
 
 from .. import stand_in_gpu
-from ..frameworks import WRAPPED_IDS
+from ..frameworks import SHIPPED_IDS
 
 NAMES = [*(fw.id for fw in FRAMEWORKS), "cuda_async"]
 # Bytes that are there in all, so that requests fail in the middle of a sequence.
@@ -105,7 +105,7 @@ STEPS = st.lists(
 )
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_blocks_through_a_stand_in_for_cupy_and_cpu_memory(framework, gpu, monkeypatch):
     ours, host = on_host(framework, monkeypatch)
     stream = gpu.cuda.get_current_stream()
@@ -151,7 +151,7 @@ def test_blocks_through_a_stand_in_for_cupy_and_cpu_memory(framework, gpu, monke
     assert host.freed > 10_000 and "bytes are left" in failures[0]
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS[1:])
+@pytest.mark.parametrize("framework", SHIPPED_IDS[1:])
 def test_a_tensor_goes_back_after_the_stand_ins_queued_kernels(framework, gpu, monkeypatch):
     ours, host = on_host(framework, monkeypatch)
     block = ours.malloc(MEMORY - 10 * allocator.ALIGNMENT)
@@ -166,7 +166,7 @@ def test_a_tensor_goes_back_after_the_stand_ins_queued_kernels(framework, gpu, m
     assert [size for size in host.live.values() if size > MEMORY / 2] == []
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_choosing_and_switching_on_a_stand_in_for_cupy(framework, gpu, monkeypatch):
     ours, _ = on_host(framework, monkeypatch)
     freed = []
@@ -269,7 +269,7 @@ def test_a_missing_framework_is_an_error_on_a_stand_in_for_cupy(framework, gpu, 
     assert current_gpu_allocator() is None
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_a_framework_that_sees_no_gpu_is_an_error_on_a_stand_in_for_cupy(framework, gpu):
     with pytest.raises(RuntimeError, match=r"sees none.*Install a build"):
         set_gpu_allocator(framework)
@@ -336,7 +336,7 @@ def test_arrays_leave_for_other_streams_when_they_are_done_on_a_stand_in_for_cup
     assert to_dlpack(Array()) is True
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_blocks_that_are_left_when_python_ends_are_no_error(framework, run_python):
     code = f"""
 import pytest, warnings

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from spacy_frameworks.wrappers.weights import KEY, pack, unpack
 from thinc.api import SGD, Adam, Linear, Relu, chain
 
+from .conftest import skip_without_rnn
 from .helpers import assert_close, normal, train, values, weights
 
 DTYPES = [*(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "b1", "f2", "f4", "f8"]
@@ -144,6 +145,9 @@ def test_weights_saved_before_initialization_do_not_replace_some(fw):
 
 @pytest.mark.parametrize("make", ["batch_norm", "tied", "frozen", "unused", "scalar", "recurrent"])
 def test_parameters_of_all_kinds_come_back(fw, make):
+    if make == "recurrent":
+        skip_without_rnn(fw)
+
     def build(seed):
         params = [array + numpy.float32(seed) for array in weights(nO=4, nI=4, nH=4)]
         if make == "recurrent":

@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers import get_framework
 from thinc.api import Linear, chain
 
-from ..frameworks import IDS, ring
+from ..frameworks import ALL_IDS, ring
 from .conftest import modules_of
 from .helpers import normal, take_gradients, weights
 
@@ -25,7 +25,7 @@ def test_neither_is_a_thinc_model_or_a_value(fw, given):
         fw.Wrapper(given)
 
 
-PAIRS = ring(IDS)
+PAIRS = ring(ALL_IDS)
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

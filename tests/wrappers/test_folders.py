@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,16 @@ def test_modules_say_everything_that_is_left_to_them(framework):
     }
     assert len(open_ones) > 10
     assert open_ones <= set(methods(definitions(framework, "module.py")["FrameworkModule"]))
+
+
+def test_the_contributors_page_says_which_files_a_folder_has():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.py)` \| (.*) \| (yes|no)\b", text, re.MULTILINE)
+    assert {file for file, _, needed in rows if needed == "yes"} == set(NEEDED)
+    assert {file for file, _, needed in rows if needed == "no"} == set(OPTIONAL)
+    for file, what, _ in rows:
+        names = {name.replace("Framework", "Toy") for name in {**NEEDED, **OPTIONAL}[file]}
+        assert all(f"`{name}`" in what for name in names), file
 
 
 def test_the_shared_shim_has_no_framework_in_it():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from spacy_frameworks.wrappers import FRAMEWORKS, framework, get_framework, is_installed
 
-from ..frameworks import TOKENS, WRAPPED_IDS
+from ..frameworks import KNOWN, WRAPPED_IDS
 from .conftest import ROOT
 
 
@@ -25,7 +25,7 @@ def test_frameworks_are_found_by_token_and_id_in_any_case(fw):
     ],
 )
 def test_unknown_names_are_refused_with_what_was_meant(name, meant):
-    known = ", ".join(TOKENS)
+    known = ", ".join(KNOWN)
     with pytest.raises(ValueError, match=rf"'{name}': expected one of {known}\. Did.*{meant}'\?"):
         get_framework(name)
 

@@ -165,8 +165,8 @@ def test_an_output_of_another_shape_is_refused(fw):
         model.predict(DOCS[:2])
 
 
-def test_a_module_that_is_not_recurrent_is_sent_here(fw):
-    model = fw.RNNWrapper(fw.not_recurrent(WIDTH))
+def test_a_module_that_is_not_recurrent_is_sent_here(recurrent_fw):
+    model = recurrent_fw.RNNWrapper(recurrent_fw.not_recurrent(WIDTH))
     padded = model.ops.list2padded(DOCS)
     for run in (model.predict, model.begin_update):
         with pytest.raises(ValueError, match=r"to return .*, got .*with_mask\(wrapper\)"):

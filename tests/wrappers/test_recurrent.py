@@ -16,15 +16,16 @@ def padded(layer):
 
 
 @pytest.fixture
-def model(fw):
-    return padded(fw.RNNWrapper(fw.recurrent(4, 3)))
+def model(recurrent_fw):
+    return padded(recurrent_fw.RNNWrapper(recurrent_fw.recurrent(4, 3)))
 
 
 def test_a_sequence_is_not_changed_by_the_others_in_its_batch(model):
     assert_independent_of_the_others(model)
 
 
-def test_nor_is_it_in_the_backward_direction_or_that_is_refused(fw):
+def test_nor_is_it_in_the_backward_direction_or_that_is_refused(recurrent_fw):
+    fw = recurrent_fw
     module = fw.recurrent(2, 3, bidirectional=True)
     if fw.BIDIRECTIONAL:
         assert_independent_of_the_others(padded(fw.RNNWrapper(module)))

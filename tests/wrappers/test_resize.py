@@ -149,7 +149,7 @@ def test_fewer_outputs_are_refused(fw):
 def test_a_builder_whose_inner_widths_follow_is_refused_by_the_parameter(fw):
     model = fw.Wrapper(lambda nO, nI: fw.linear(normal(2 * nO, nI), normal(2 * nO)), nO=6, nI=4)
     model.shims[0].build(3, 4)
-    with pytest.raises(ValueError, match=r"'(weight|kernel)' would have shape .* instead of "):
+    with pytest.raises(ValueError, match=rf"'{fw.LINEAR[0]}' would have shape .* instead of "):
         resize_wrapper(model, 7)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import python_path
 from ..frameworks import WRAPPED
 from .conftest import ROOT
 
@@ -17,7 +18,7 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 def run(*arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run Python as a user does, who has set no level."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": python_path(ROOT)}
     env.pop(LEVEL, None)
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
