@@ -8,9 +8,9 @@ from spacy.util import registry
 
 from . import usage_page
 from .names import CUSTOM_MODEL, function_name, short_name
-from .per_framework import all_frameworks
+from .per_framework import columns
 
-for _fw in all_frameworks():
+for _fw in columns():
     if (_name := short_name(CUSTOM_MODEL, _fw)) not in registry.architectures:
         _function = getattr(usage_page, function_name(CUSTOM_MODEL, _fw))
         registry.architectures.register(_name, func=_function)

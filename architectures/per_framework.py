@@ -7,14 +7,14 @@ import inspect
 import sys
 from typing import Callable, Tuple
 
-from ..wrappers import framework as listed
-from ..wrappers.framework import Framework
+from ..wrappers.framework import THINC, Framework, all_frameworks
 from .names import NAMES, function_name
 
 
-def all_frameworks() -> Tuple[Framework, ...]:
-    """The frameworks that there are now, those of other distributions among them, and Thinc."""
-    return (*listed.all_frameworks(), listed.THINC)
+def columns() -> Tuple[Framework, ...]:
+    """What each architecture is there for: the frameworks that there are now, those of other
+    distributions among them, and Thinc."""
+    return (*all_frameworks(), THINC)
 
 
 def short_forms(module: str) -> Callable[[str], Callable]:
@@ -31,7 +31,7 @@ def short_forms(module: str) -> Callable[[str], Callable]:
     def find(attribute: str) -> Callable:
         for name in NAMES:
             place, _, builder = name.place.partition(":")
-            for fw in all_frameworks() if name.short and place == module else ():
+            for fw in columns() if name.short and place == module else ():
                 if attribute == function_name(name, fw):
                     return _bind(attribute, getattr(sys.modules[module], builder), fw.token)
         raise AttributeError(f"module {module!r} has no attribute {attribute!r}")

@@ -6,7 +6,7 @@ import functools
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy
-from thinc.api import Model
+from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ragged
 
 from .networks.arrangement import Array
@@ -63,19 +63,19 @@ def _forward(
     network, ops = model.layers[0], model.ops
     groups = _groups([len(X) for X in Xs], model.attrs["max_length"])
     backprops = []
-    Ys = [ops.alloc2f(len(X), model.get_dim("nO")) for X in Xs]
+    Ys = _Docs(ops, [len(X) for X in Xs], model.get_dim("nO"))
     for group in groups:
         Y, backprop = network(_gather(ops, Xs, group), is_train)
-        _put_back(ops, Y, group, Ys)
+        Ys.put(Y.dataXd, group)
         backprops.append(backprop)
 
     def backprop_groups(dYs: Floats2dList) -> Floats2dList:
-        dXs = [ops.alloc2f(*X.shape) for X in Xs]
+        dXs = _Docs(ops, [len(X) for X in Xs], Xs[0].shape[1] if Xs else 0)
         for group, backprop in zip(groups, backprops):
-            _put_back(ops, backprop(_gather(ops, dYs, group)), group, dXs)
-        return dXs
+            dXs.put(backprop(_gather(ops, dYs, group)).dataXd, group)
+        return dXs.arrays()
 
-    return Ys, backprop_groups
+    return Ys.arrays(), backprop_groups
 
 
 def _init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -108,10 +108,34 @@ def _gather(ops: Any, docs: Floats2dList, group: List[Segment]) -> Ragged:
     return Ragged(ops.flatten(rows), ops.asarray1i([segment.length for segment in group]))
 
 
-def _put_back(ops: Any, Y: Ragged, group: List[Segment], docs: Floats2dList) -> None:
-    lengths = [segment.length for segment in group]
-    for segment, rows in zip(group, ops.unflatten(Y.dataXd, lengths)):
-        docs[segment.doc][segment.start : segment.end] = rows
+class _Docs:
+    """The rows of docs, as they come back from the network. A doc that was run as one is a part of
+    its group's array; only what was cut is copied together."""
+
+    def __init__(self, ops: Ops, lengths: List[int], width: int):
+        self._ops, self._lengths, self._width = ops, lengths, width
+        self._found: List[Optional[Floats2d]] = [None] * len(lengths)
+
+    def put(self, array: Array, group: List[Segment]) -> None:
+        """The rows of all segments of a group, one after the other."""
+        begin = 0
+        for segment in group:
+            rows = array[begin : begin + segment.length]
+            begin += segment.length
+            if segment.length == self._lengths[segment.doc]:
+                self._found[segment.doc] = rows
+            else:
+                self._whole(segment.doc)[segment.start : segment.end] = rows
+
+    def arrays(self) -> Floats2dList:
+        """An array for each doc."""
+        return [self._whole(doc) for doc in range(len(self._found))]
+
+    def _whole(self, doc: int) -> Floats2d:
+        found = self._found[doc]
+        if found is None:
+            found = self._found[doc] = self._ops.alloc2f(self._lengths[doc], self._width)
+        return found
 
 
 def add_positions(width: int) -> Model[Ragged, Ragged]:

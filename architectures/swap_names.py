@@ -10,7 +10,7 @@ from thinc.api import Config
 
 from ..wrappers.framework import Framework
 from .names import CUSTOM_MODEL, NAMES, PREFIX, USE_FRAMEWORK, Name, short_name
-from .per_framework import all_frameworks
+from .per_framework import columns
 
 # As Thinc's configs have them: ${section.key}, or ${section:key}.
 _VARIABLE = re.compile(r"\$\{([\w.:]+)\}")
@@ -85,7 +85,7 @@ def _find_short_name(came: str) -> Optional[Name]:
     """What has this name with some framework in it; the prefix may be left out where spaCy's usage
     page does so."""
     for name in NAMES:
-        for framework in all_frameworks() if name.short else ():
+        for framework in columns() if name.short else ():
             short = short_name(name, framework)
             if came == f"{PREFIX}{short}" or (name == CUSTOM_MODEL and came == short):
                 return name

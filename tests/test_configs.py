@@ -14,6 +14,7 @@ import pytest
 import spacy
 from numpy.testing import assert_allclose, assert_array_equal
 from spacy.cli.debug_config import debug_config
+from spacy.cli.init_config import fill_config
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config
@@ -102,7 +103,8 @@ def test_the_framework_may_be_in_any_case(name, tmp_path):
 @pytest.mark.pytorch
 @pytest.mark.parametrize("name", NAMES)
 def test_fill_config_fills_in_all_arguments_and_keeps_the_variable(name, tmp_path):
-    """What spaCy's usage page advises, on a config that says no more than it has to."""
+    """What spaCy's usage page advises, on a config that says no more than it has to. It is the
+    function behind `spacy init fill-config`."""
     shipped = load_config(CONFIGS / f"{name}.cfg", interpolate=False)
     bare = shipped.copy()
     for section in architectures(bare["components"]):
@@ -112,7 +114,7 @@ def test_fill_config_fills_in_all_arguments_and_keeps_the_variable(name, tmp_pat
         section.clear()
         section.update(kept)
     bare.to_disk(tmp_path / "bare.cfg", interpolate=False)
-    spacy_command("init", "fill-config", "bare.cfg", "filled.cfg", cwd=tmp_path)
+    fill_config(tmp_path / "filled.cfg", tmp_path / "bare.cfg", silent=True)
     filled = load_config(tmp_path / "filled.cfg", interpolate=False)
     for came, expected in zip(architectures(filled), architectures(shipped), strict=True):
         assert set(came) == set(expected)

@@ -6,7 +6,6 @@ from types import ModuleType
 from typing import (
     Any,
     Callable,
-    ClassVar,
     Dict,
     List,
     Mapping,
@@ -58,11 +57,11 @@ class FrameworkModule:
     """
 
     # The id of the framework.
-    framework: ClassVar[str]
+    framework: str
     # The folder's conversions of arrays.
-    arrays: ClassVar[ModuleType]
+    arrays: ModuleType
     # What converters for the framework call the gradients that they hand to its backward pass.
-    output_gradients: ClassVar[str] = "output_gradients"
+    output_gradients: str = "output_gradients"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import nn
@@ -170,15 +170,30 @@ class TransformerBlock(nn.Module):
 
 
 def _attend(qkv: torch.Tensor, places: torch.Tensor, blocks: Blocks, heads: int) -> torch.Tensor:
+    """Each sequence to itself. qkv: Rows. places, blocks: As `arrangement.blocks` gives them."""
     attended = []
-    for block in blocks:
-        index = block.clamp(min=0).flatten()
-        padded = qkv.index_select(0, index).view(*block.shape, 3, heads, -1)
-        Q, K, V = padded.permute(2, 0, 3, 1, 4)
-        mask = (block >= 0)[:, None, None]
-        Y = scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+    for block, padded in zip(blocks, IntoBlocks.apply(qkv, places, *blocks)):
+        Q, K, V = padded.view(*block.shape, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        Y = scaled_dot_product_attention(Q, K, V, attn_mask=(block >= 0)[:, None, None])
         attended.append(Y.transpose(1, 2).flatten(2).flatten(0, 1))
     return torch.cat(attended).index_select(0, places)
+
+
+class IntoBlocks(torch.autograd.Function):
+    """Rows to the places of each block. Padding is filled with some row, whose gradient nobody
+    wants: that way back takes half of the time of the one PyTorch knows, which adds up."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: torch.Tensor, places: torch.Tensor, *blocks: torch.Tensor
+    ) -> Blocks:
+        ctx.save_for_backward(places)
+        return tuple(rows.index_select(0, block.clamp(min=0).flatten()) for block in blocks)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
+        (places,) = ctx.saved_tensors
+        return (torch.cat(gradients).index_select(0, places), None, *(None for _ in gradients))
 
 
 class TransformerEncoder(nn.Module):

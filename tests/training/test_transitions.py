@@ -198,7 +198,8 @@ def test_dropout_is_off_when_annotating(framework):
     assert annotated(nlp) == before
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+# With the kernels of each framework, forked processes are tested by the hook's tests.
+@pytest.mark.parametrize("framework", WRAPPED[:1])
 def test_copies_pickles_files_and_processes(framework, tmp_path, run_python):
     nlp, _ = trained(framework)
     expected = annotated(nlp)

@@ -113,6 +113,7 @@ class _Trace:
         self, tensors: Sequence[tf.Tensor], sources: Sequence[Any]
     ) -> Tuple[Any, GetGradients]:
         """As that of `TracedNetwork`."""
+        assert self._pairs is not None
         with self._lock:
             # Made on the first call.
             forward, backward = self._pairs.forward_backward(1)
