@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -131,14 +132,16 @@ class Run:
             self.nlp.initialize(lambda: self.examples)
             self.optimizer: Optimizer = self.nlp.create_optimizer()
 
-    def update(self, i: int, size: int = 8) -> float:
+    def update(
+        self, i: int, size: int = 8, clock: Callable[[], float] = time.perf_counter
+    ) -> float:
         """Milliseconds of the step on the i-th batch."""
         start = i * size % len(self.examples)
         batch = self.examples[start : start + size]
         with hooked(self.ops, **self.hook):
-            begin = time.perf_counter()
+            begin = clock()
             self.nlp.update(batch, sgd=self.optimizer, drop=0.1)
-            return 1000 * (time.perf_counter() - begin)
+            return 1000 * (clock() - begin)
 
     def predict(self, batch_size: int = 128) -> float:
         """Words per second of annotating all docs."""
@@ -456,12 +459,12 @@ def trained_table(data: Path) -> str:
     return table(TRAINED_COLUMNS, in_process(f"measure_trained({as_code(data)})"))
 
 
-def alone(function: str, data: Path) -> List[List[Any]]:
+def alone(function: str, data: Path, **settings: str) -> List[List[Any]]:
     """Rows of each framework, measured in a process of its own: one pool of threads at a time."""
     return [
         row
         for token in installed()
-        for row in in_process(f"{function}({token!r}, {as_code(data)})")
+        for row in in_process(f"{function}({token!r}, {as_code(data)})", **settings)
     ]
 
 
@@ -572,8 +575,7 @@ def adapters_table() -> str:
 
 def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[Any]]:
     """Taggers on our encoders with the framework's ops, in turn with one on spaCy's
-    TorchBiLSTMEncoder with Thinc's."""
-
+    TorchBiLSTMEncoder with Thinc's. In CPU time, on one thread."""
     rows = []
     for what in ("BiLSTMEncoder", "TransformerEncoder"):
         name = f"spacy-frameworks.{framework}{what}.v1"
@@ -583,15 +585,16 @@ def measure_encoders(framework: str, data: Path, rounds: int = 50) -> List[List[
             Run("Thinc", "tagger", tagger_on({**torch_bilstm, "dropout": 0.0}, WORDS), data, 80),
             Run(framework, "tagger", tagger_on(ours, WORDS), data, 80),
         )
-        stock, own = in_turn([run.update for run in runs], rounds, 10, statistics.median)
+        steps = [partial(run.update, clock=time.process_time) for run in runs]
+        stock, own = in_turn(steps, rounds, 10, statistics.median)
         rows.append([name, f"{stock:.1f}", f"{own:.1f}", f"{stock / own:.2f}"])
     return rows
 
 
 ENCODERS_COLUMNS = [
     "encoder, width 96, one layer",
-    "step with spaCy's TorchBiLSTMEncoder, ms",
-    "step, ms",
+    "step with spaCy's TorchBiLSTMEncoder, CPU ms",
+    "step, CPU ms",
     "times faster",
 ]
 
@@ -759,7 +762,10 @@ def main(
         "command": lambda: command_table(data),
         "start": start_table,
         "adapters": adapters_table,
-        "encoders": lambda: table(ENCODERS_COLUMNS, alone("measure_encoders", data)),
+        "encoders": lambda: table(
+            ENCODERS_COLUMNS,
+            alone("measure_encoders", data, **dict.fromkeys(ONE_THREAD, "1")),
+        ),
         "growth": lambda: table(GROWTH_COLUMNS, alone("measure_growth", data)),
         "scores": lambda: scores_table(data),
         "memory": lambda: memory_table(data),

@@ -180,8 +180,8 @@ def _attend(qkv: torch.Tensor, places: torch.Tensor, blocks: Blocks, heads: int)
 
 
 class IntoBlocks(torch.autograd.Function):
-    """Rows to the places of each block. Padding is filled with some row, whose gradient nobody
-    wants: that way back takes half of the time of the one PyTorch knows, which adds up."""
+    """Rows to the places of each block; every row is in one. Padding is filled with some row, whose
+    gradient nobody wants: that way back takes half of the time of PyTorch's own, which adds up."""
 
     @staticmethod
     def forward(

@@ -176,6 +176,28 @@ def test_pytorch_serializes_by_the_users_functions():
         model.shims[0].from_bytes(plain.shims[0].to_bytes())
 
 
+def _deserialize_half(module, data, device):
+    _deserialize(module, data, device)
+    raise KeyError("bias")
+
+
+@pytest.mark.pytorch
+def test_a_function_of_the_users_that_fails_leaves_the_pytorch_module_as_it_was():
+    from .modules import pytorch as fw
+
+    good, bad = (
+        fw.Wrapper(fw.linear(W, normal(3)), serialize_model=_serialize, deserialize_model=function)
+        for W, function in (
+            (normal(3, 4), _deserialize),
+            (normal(3, 4, seed=1), _deserialize_half),
+        )
+    )
+    expected = bad.predict(normal(5, 4)).copy()
+    with pytest.raises(KeyError):
+        bad.from_bytes(good.to_bytes())
+    assert_array_equal(bad.predict(normal(5, 4)), expected)
+
+
 @pytest.mark.pytorch
 def test_pytorch_extra_state_needs_the_users_functions():
     import torch

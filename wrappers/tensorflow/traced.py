@@ -83,7 +83,7 @@ class _Trace:
         # How TensorFlow itself goes back through a function that another one calls. Of several
         # outputs, some may have no gradient, which only a tape can tell from zeros.
         is_one = len(function.outputs) == 1 and function.outputs[0].dtype.is_floating
-        self._pairs = look_up(function, "_delayed_rewrite_functions") if is_one else None
+        self._pairs: Any = look_up(function, "_delayed_rewrite_functions") if is_one else None
         self._call_flat = look_up(function, "inference_fn.call_flat")
         self._pack_output = look_up(function, "function_type.pack_output")
         self._lock = threading.Lock()
