@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any, Callable, List, Tuple, Union
 
 import numpy
@@ -47,7 +48,8 @@ def convert_inputs(
     rows = _rows(X)
     check_width(model, rows)
     shim, ops = get_shim(model), model.ops
-    network, arrangement = description_of(model), _arrangement(model, X)
+    network = description_of(model)
+    arrangement = _arrangement(model, network, X)
     masks = dropout_masks(model, network, len(rows), is_train)
     args = (
         shim.from_xp(arrangement.spread(ops, rows), requires_grad=is_train),
@@ -67,12 +69,16 @@ def convert_outputs(
     """The rows of the output, which is arranged as the input is."""
     shim, ops = get_shim(model), model.ops
     X, output = X_output
-    arrangement = _arrangement(model, X)
+    array = shim.to_xp(output)
+    if not isinstance(X, Ragged) and len(array) == len(X):
+        # Rows that stayed as they were, which a small network has no time to look up.
+        return array, lambda dY: output_gradients(shim, [output], [dY])
+    arrangement = _arrangement(model, description_of(model), X)
 
     def get_d_outputs(dY: Batch) -> ArgsKwargs:
         return output_gradients(shim, [output], [arrangement.spread(ops, _rows(dY))])
 
-    return _like(X, arrangement.collect(ops, shim.to_xp(output))), get_d_outputs
+    return _like(X, arrangement.collect(ops, array)), get_d_outputs
 
 
 def _rows(batch: Batch) -> Array:
@@ -83,12 +89,14 @@ def _like(X: Batch, rows: Array) -> Batch:
     return Ragged(rows, X.lengths) if isinstance(X, Ragged) else rows
 
 
-def _arrangement(model: Model, X: Batch) -> Arrangement:
+def _arrangement(model: Model, network: Network, X: Batch) -> Arrangement:
     """How a batch is arranged. The converters are called one after the other and share it."""
-    lengths = model.ops.to_numpy(X.lengths) if isinstance(X, Ragged) else numpy.array([len(X)])
     ops, framework = model.ops, get_shim(model).framework
-    place = (ops.device_type, ops.device_id)
-    return _arrange(framework, description_of(model), place, lengths.astype("int64").tobytes())
+    if isinstance(X, Ragged):
+        lengths = ops.to_numpy(X.lengths).astype("int64").tobytes()
+    else:
+        lengths = len(X).to_bytes(8, sys.byteorder)
+    return _arrange(framework, network, (ops.device_type, ops.device_id), lengths)
 
 
 @functools.lru_cache(maxsize=16)
