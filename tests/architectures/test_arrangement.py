@@ -30,7 +30,7 @@ from spacy_frameworks.architectures.networks.description import NETWORKS
 from spacy_frameworks.architectures.networks.implementations import framework_file
 from thinc.api import NumpyOps
 
-from ..frameworks import WRAPPED_IDS
+from ..frameworks import SHIPPED_IDS
 from .test_networks import ONE_OF_EACH, build, data, one_of_each
 
 WINDOW = WindowEncoder(window_size=2)
@@ -126,7 +126,7 @@ def test_few_shapes_occur_in_buckets():
     assert fit((3, 1000)) == (4, 1024)
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_a_frameworks_file_offers_what_the_others_do(framework):
     file = framework_file(framework)
     assert set(file.ARRANGEMENTS) == set(NETWORKS)
@@ -137,7 +137,7 @@ def test_a_frameworks_file_offers_what_the_others_do(framework):
 
 
 @one_of_each
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 def test_a_pass_is_arranged_once(framework, network, monkeypatch):
     model, (X, truth) = build(framework, network), data(network)
     name, file = type(network).__name__, framework_file(framework)
@@ -154,7 +154,7 @@ def test_a_pass_is_arranged_once(framework, network, monkeypatch):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("framework", WRAPPED_IDS)
+@pytest.mark.parametrize("framework", SHIPPED_IDS)
 @pytest.mark.parametrize("network", [FeedForward(7), WINDOW, BiLSTMEncoder()], ids=repr)
 def test_places_without_rows_change_nothing(framework, network, monkeypatch):
     """As a framework has them that compiles for each shape."""
