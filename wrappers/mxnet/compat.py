@@ -84,9 +84,11 @@ class _Loader(Loader):
         _require_distutils()
         import numpy
 
+        _import_scipy()
         with _names_for_import(numpy):
             self.loader.exec_module(module)
         _give_own_numpy(numpy)
+        _give_own_scipy()
 
 
 _FINDER = _Finder()
@@ -118,6 +120,13 @@ def _require_distutils() -> None:
             )
 
 
+def _import_scipy() -> None:
+    """MXNet imports this part of SciPy where it is installed. SciPy's modules take over what NumPy
+    has in it, and must not find the stand-ins there."""
+    with suppress(ImportError):
+        import_module("scipy.stats")
+
+
 @contextmanager
 def _names_for_import(numpy: ModuleType) -> Iterator[None]:
     """Give NumPy, for a while, the names that MXNet's modules look up as they are imported."""
@@ -147,6 +156,20 @@ def _give_own_numpy(numpy: ModuleType) -> None:
             for key, value in list(vars(module).items()):
                 if value is numpy:
                     setattr(module, key, own)
+
+
+def _give_own_scipy() -> None:
+    """Let MXNet's modules find SciPy's sparse matrices, where it is installed, by a name that SciPy
+    warns of at each use and will remove."""
+    sparse = sys.modules.get("scipy.sparse")
+    if sparse is None:
+        return
+    own = ModuleType(sparse.__name__)
+    vars(own).update(vars(sparse))
+    vars(own)["csr"] = SimpleNamespace(csr_matrix=sparse.csr_matrix)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mxnet.") and getattr(module, "spsp", None) is sparse:
+            vars(module)["spsp"] = own
 
 
 def _in1d(ar1: Any, ar2: Any, assume_unique: bool = False, invert: bool = False) -> Any:
