@@ -282,7 +282,7 @@ def _other_dtype(tensors, header):
 
 
 def _other_framework(tensors, header):
-    header["framework"] = "jax"
+    header["framework"] = "caffe"
 
 
 def _other_network(tensors, header):
@@ -303,7 +303,7 @@ BAD = {
     "unknown": (_add_one, [r"does not have: \['surplus'\]"]),
     "shape": (_reshape_one, ["'{1}'", r"expected shape \(", r"has shape \(9, 8\)"]),
     "dtype": (_other_dtype, ["'{1}'", "dtype float32", "dtype float64"]),
-    "framework": (_other_framework, ["Expected weights of", "jax"]),
+    "framework": (_other_framework, ["Expected weights of", "caffe"]),
     "network": (_other_network, ["expected mine", "holds theirs"]),
 }
 
