@@ -1,4 +1,4 @@
-"""PyTorch, TensorFlow and MXNet models in spaCy pipelines: `spacy_frameworks.wrappers`,
+"""PyTorch, TensorFlow, MXNet and JAX models in spaCy pipelines: `spacy_frameworks.wrappers`,
 `spacy_frameworks.architectures` and `spacy_frameworks.training`."""
 
 from importlib.metadata import version as _version

@@ -17,6 +17,7 @@ THREADS = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
     "MXNET_CPU_WORKER_NTHREADS",
+    "NPROC",
 )
 os.environ.update(dict.fromkeys(THREADS, "1"))
 

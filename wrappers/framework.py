@@ -66,6 +66,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         ),
         ("mxnet",),
     ),
+    Framework("JAX", "jax", "jax", "JAX", ("jax>=0.4.34",), ("jax", "flax", "equinox")),
 )
 
 # The fourth column of every table: the same architectures in pure Thinc, nothing to install.
