@@ -187,6 +187,55 @@ def mxnet_of_thinc(module: Any, X: Any, dY: Any) -> Dict[str, Function]:
     return {"thinc": thinc_step(MXNetWrapper(module), X, dY)}
 
 
+def jax(hidden: int, X: Any, dY: Any) -> Dict[str, Function]:
+    """JAX's own is two compiled functions, forward and backward, from NumPy's arrays and to them,
+    and one for Adam."""
+    import jax
+    import jax.numpy as jnp
+
+    def params() -> Any:
+        rng = numpy.random.RandomState(0)
+        shapes = {"W1": (NI, hidden), "b1": (hidden,), "W2": (hidden, NO), "b2": (NO,)}
+        return {
+            name: jnp.array(rng.normal(size=shape, scale=0.1), "float32")
+            for name, shape in shapes.items()
+        }
+
+    def apply(p: Any, x: Any) -> Any:
+        return jax.nn.relu(x @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"]
+
+    @jax.jit
+    def adam(p: Any, g: Any, m: Any, v: Any, rate: Any) -> Any:
+        g = jax.tree.map(lambda x: x * jnp.minimum(1, CLIP / jnp.linalg.norm(x)), g)
+        m = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, m, g)
+        v = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, v, g)
+        p = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + EPS), p, m, v)
+        return p, m, v
+
+    forward, predict = jax.jit(lambda p, x: jax.vjp(apply, p, x)), jax.jit(apply)
+    backward = jax.jit(lambda go_back, dy: go_back(dy))
+    own = params()
+    m, v = (jax.tree.map(jnp.zeros_like, own) for _ in range(2))
+    steps = 0
+
+    def step() -> None:
+        nonlocal own, m, v, steps
+        steps += 1
+        y, go_back = forward(own, X)
+        numpy.asarray(y)
+        gradients, dx = backward(go_back, dY)
+        numpy.asarray(dx)
+        own, m, v = jax.block_until_ready(adam(own, gradients, m, v, corrected_rate(steps)))
+
+    ours = wrappers.JAXWrapper((apply, params()))
+    return {
+        "own": step,
+        "ours": thinc_step(ours, X, dY),
+        "predict own": lambda: numpy.asarray(predict(own, X)),
+        "predict ours": lambda: ours.predict(X),
+    }
+
+
 def alternate(functions: Dict[str, Function], repeats: int) -> Dict[str, float]:
     """Median milliseconds of each, run in turn so that all see the same machine."""
     times: Dict[str, List[float]] = {name: [] for name in functions}

@@ -19,6 +19,7 @@ class JAXAllocator(TensorAllocator):
     """
 
     framework = "jax"
+    _device_type = "gpu"
 
     def sees_gpu(self) -> bool:
         import jax
@@ -28,7 +29,10 @@ class JAXAllocator(TensorAllocator):
     def empty(self, size: int, device_id: int) -> Tuple[Any, int]:
         import jax
 
-        zeros = jax.numpy.zeros((size,), "uint8", device=jax.devices("gpu")[device_id])
+        # JAX compiles for each size, so there are few, of which none is an eighth too large.
+        step = max(512, 1 << max(size.bit_length() - 4, 0))
+        size = -(-size // step) * step
+        zeros = jax.numpy.zeros((size,), "uint8", device=jax.devices(self._device_type)[device_id])
         # JAX computes in its own time, and CuPy on a stream of its own.
         tensor = zeros.block_until_ready()
         return tensor, tensor.unsafe_buffer_pointer()

@@ -44,7 +44,7 @@ def test_a_function_is_told_whether_it_trains_and_given_a_key():
 
 
 def test_equinox_batch_norm_keeps_its_state():
-    module, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(4, axis_name="batch", mode="ema")
+    module, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(4, axis_name="batch")
     model, X = fw.Wrapper((module, state)), normal(20, 4) * 2 + 5
     before = values(model)
     Y, _ = model.begin_update(X)
@@ -68,7 +68,7 @@ def test_the_users_object_has_the_values_of_now():
 
 def test_integers_that_jax_would_cut_off_are_refused():
     model = fw.Wrapper(fw.scaled_embedding(normal(7, 3)))
-    with pytest.raises(ValueError, match="integers of 32 bits here.*jax_enable_x64"):
+    with pytest.raises(ValueError, match=r"integers of 32 bits here.*jax_enable_x64"):
         model.predict((numpy.array([1, 2**40]), normal(2, 3)))
 
 

@@ -136,4 +136,4 @@ def test_the_user_may_decide(compiled):
         model = JAXWrapper((apply, {}), fill_rows=fill_rows)
         for rows in (3, 5, 3):
             model.predict(normal(rows, 4))
-        assert fw.CALLS == shapes
+        assert shapes == fw.CALLS
