@@ -61,7 +61,7 @@ def tensor2xp(jax_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     tensor = jax_tensor.astype("float32") if is_narrow else jax_tensor
     if not is_on_cpu(tensor) and not isinstance(ops, NumpyOps):
         return cupy.from_dlpack(tensor).copy()
-    array = numpy.array(tensor)
+    array: Any = numpy.array(tensor)
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
 
 

@@ -9,6 +9,7 @@ import numpy
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive
 
+from ..arrays import native
 from ..framework import require
 
 # Unpickling comes here first.
@@ -123,7 +124,7 @@ class JAXModule(FrameworkModule):
         # there, or once here, where rows are filled up.
         if isinstance(array, numpy.ndarray) and self.device.startswith("cpu"):
             arrays.check_integers(array)
-            return arrays.native(array)
+            return native(array)
         return super().from_xp(array, requires_grad)
 
     # Running

@@ -38,8 +38,8 @@ def fill_up(tensor: Any, rows: int, fill: Any = None) -> Any:
     can be done with, as opposed to zeros; or of another value. A number stays as it is."""
     if not tensor.ndim or len(tensor) == rows:
         return tensor
-    array, count = (numpy.asarray(tensor) if is_on_cpu(tensor) else tensor2xp(tensor)), len(tensor)
-    shape = (rows, *array.shape[1:])
+    array: Any = numpy.asarray(tensor) if is_on_cpu(tensor) else tensor2xp(tensor)
+    count, shape = len(tensor), (rows, *array.shape[1:])
     if isinstance(array, numpy.ndarray):
         filled = aligned(shape, array.dtype)
     else:
@@ -72,7 +72,7 @@ def other_rows(tensors: Sequence[Any], rows: int) -> Optional[List[Any]]:
 
 def are_equal(one: Any, other: Any) -> bool:
     """Whether two arrays are the same to the bit."""
-    return numpy.array_equal(*map(_comparable, (one, other)), equal_nan=is_float(one))
+    return numpy.array_equal(_comparable(one), _comparable(other), equal_nan=is_float(one))
 
 
 def are_close(one: Any, other: Any) -> bool:
