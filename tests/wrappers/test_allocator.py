@@ -29,7 +29,7 @@ from ..frameworks import SHIPPED_IDS
 
 NAMES = [*(fw.id for fw in FRAMEWORKS), "cuda_async"]
 # Bytes that are there in all, so that requests fail in the middle of a sequence.
-MEMORY = 20_000
+MEMORY = 8_000
 
 
 class Host:
