@@ -205,7 +205,7 @@ def test_a_forked_network_that_would_hang_is_an_error_and_not_a_hang(framework, 
     nlp = trained((OWN_TAGGER + HOOK).format(framework=framework), updates=1)
     # Ops of a framework that is not even installed come first, and are in nobody's way.
     PyTorchOps()
-    monkeypatch.setattr(process, "_started", sorted(process._started))
+    monkeypatch.setattr(process, "_started", dict(sorted(process._started.items())))
     with pytest.raises(Exception, match=r"multiprocessing\.set_start_method\(\"spawn\"\)"):
         list(nlp.pipe(TEXTS, n_process=2, batch_size=5))
     # The parent goes on.
