@@ -92,8 +92,7 @@ class FrameworkShim(Shim):
         self.dims = {"nO": nO, "nI": nI}
         if self.module is None:
             self.module = self._new_module(nO, nI)
-            if self.module.is_materialized():
-                self._check_dropout()
+            self._check_dropout(self.module)
 
     def rebuilt(self, nO: int) -> FrameworkShim:
         """A shim like this one, under an id of its own, with a model that the builder makes anew
@@ -113,7 +112,7 @@ class FrameworkShim(Shim):
         module = self.get_module()
         if not module.is_complete:
             module.materialize(inputs)
-            self._check_dropout()
+            self._check_dropout(module)
 
     def get_module(self) -> FrameworkModule:
         """The module. Raises ValueError if it is not built yet."""
@@ -170,12 +169,12 @@ class FrameworkShim(Shim):
         be made when the model is first called.
         """
         self.governs_dropout = True
-        if self.module is not None and self.module.is_materialized():
-            self._check_dropout()
+        if self.module is not None:
+            self._check_dropout(self.module)
 
-    def _check_dropout(self) -> None:
-        module = self.get_module()
-        if self.governs_dropout and not module.dropout_layers():
+    def _check_dropout(self, module: FrameworkModule) -> None:
+        # Before all layers are there, nobody knows.
+        if self.governs_dropout and module.is_materialized() and not module.dropout_layers():
             raise ValueError(
                 f"The wrapper was given a rate of dropout, but no layer of "
                 f"{type(module.model).__name__} drops out. Add a dropout layer of {self._token} to "
@@ -223,8 +222,17 @@ class FrameworkShim(Shim):
 
         def backprop(gradients: ArgsKwargs) -> ArgsKwargs:
             tensors, grads, args, kwargs = _unpacked(gradients, module.output_gradients)
-            tensors, grads = leaves(arrays.is_tensor, tensors), leaves(arrays.is_tensor, grads)
-            grads = [arrays.cast_like(grad, tensor) for tensor, grad in zip(tensors, grads)]
+            tensors = leaves(arrays.is_tensor, tensors)
+            # None for an output that takes no part.
+            grads = leaves(lambda leaf: leaf is None or arrays.is_tensor(leaf), grads)
+            if len(tensors) != len(grads):
+                raise ValueError(
+                    f"Expected from get_d_outputs a gradient or None for each of {len(tensors)} "
+                    f"outputs, got {len(grads)}."
+                )
+            pairs = [pair for pair in zip(tensors, grads) if pair[1] is not None]
+            tensors = [tensor for tensor, _ in pairs]
+            grads = [arrays.cast_like(grad, tensor) for tensor, grad in pairs]
             d_inputs = iter(go_back(tensors, grads, *args, **kwargs))
 
             def gradient_of(tensor: Any) -> Any:
@@ -294,10 +302,10 @@ class FrameworkShim(Shim):
         """Move to a device by Thinc's names: "cpu" or "gpu", and its number."""
         if device_type not in ("cpu", "gpu"):
             raise ValueError(f"Invalid device type {device_type!r}: expected 'cpu' or 'gpu'.")
-        self.device = self._class.device_for(device_type, device_id)
-        self.explicit_device = None
+        device = self._class.device_for(device_type, device_id)
         if self.module is not None:
-            self.module = self.module.moved(self.device)
+            self.module = self.module.moved(device)
+        self.device, self.explicit_device = device, None
 
     # Bytes
 
@@ -332,25 +340,26 @@ class FrameworkShim(Shim):
                 )
             self.dims = header["dims"]
             return self
-        module = self._module_for(header)
-        self.module = module.from_tensors(tensors, header["dtypes"], header["complete"])
-        self.module.input_spec = header["inputs"]
-        self.cfg, self.dims = header["config"], header["dims"]
+        module, spare = self._module_for(header), None
+        try:
+            if header["inputs"] is not None and not module.is_called():
+                # What a first call makes cannot be undone, and the file may turn out to be of
+                # another architecture.
+                spare = _copy_of(module) if module is self.module else None
+                module.materialize_for(header["inputs"])
+            self._check_dropout(module)
+            module = module.from_tensors(tensors, header["dtypes"], header["complete"])
+        except Exception:
+            self.module = self.module if spare is None else spare
+            raise
+        module.input_spec = header["inputs"]
+        self.module, self.cfg, self.dims = module, header["config"], header["dims"]
         return self
 
     def _module_for(self, header: Mapping[str, Any]) -> FrameworkModule:
-        """A module with all parameters that a file has; the one that is there, if it has them."""
-        module, spec = self.module, header["inputs"]
-        if module is None:
-            module = self._new_module(header["dims"]["nO"], header["dims"]["nI"])
-        elif spec is not None and not module.is_called():
-            # The file may turn out to be of another architecture, and what a first call makes
-            # cannot be undone. A model of which no copy can be made has to make it.
-            with contextlib.suppress(ValueError):
-                module = module.copied()
-        if spec is not None and not module.is_called():
-            module.materialize_for(spec)
-        return module
+        if self.module is not None:
+            return self.module
+        return self._new_module(header["dims"]["nO"], header["dims"]["nI"])
 
     def _check_header(self, header: Mapping[str, Any]) -> None:
         if header["framework"] != self.framework:
@@ -393,6 +402,14 @@ class FrameworkShim(Shim):
         # A shim that is created later must not get this one's id, and with it its optimizer state.
         with Shim.global_id_lock:
             Shim.global_id = max(Shim.global_id, self.id)
+
+
+def _copy_of(module: FrameworkModule) -> Optional[FrameworkModule]:
+    """A copy, or None if there can be none: frameworks refuse it in ways of their own."""
+    try:
+        return module.copied()
+    except Exception:
+        return None
 
 
 def _unpacked(gradients: ArgsKwargs, keyword: str) -> Tuple[Any, Any, List[Any], Dict[str, Any]]:

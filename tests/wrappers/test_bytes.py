@@ -349,6 +349,16 @@ def test_bad_bytes_leave_a_lazy_module_free(fw):
     assert model.predict(normal(2, 4)).shape == (2, 3)
 
 
+def test_good_bytes_fill_the_users_own_lazy_module(fw):
+    trained, mine = fw.Wrapper(fw.lazy(3)), fw.lazy(3)
+    model = fw.Wrapper(mine)
+    trained.predict(normal(2, 6))
+    model.from_bytes(trained.to_bytes())
+    assert model.shims[0]._model is mine
+    again = fw.Wrapper(mine)
+    assert_array_equal(again.predict(normal(2, 6)), trained.predict(normal(2, 6)))
+
+
 def test_bad_bytes_leave_a_builder_waiting(fw):
     trained, model = fw.Wrapper(fw.builder, nO=3, nI=6), fw.Wrapper(fw.builder)
     trained.initialize()

@@ -3,6 +3,7 @@ import pickle
 import pytest
 from numpy.testing import assert_array_equal
 from thinc.api import SGD
+from thinc.types import ArgsKwargs
 
 from .helpers import assert_close, normal, take_gradients, train, values, weights
 
@@ -49,7 +50,6 @@ def test_converters_of_the_user_are_used(fw):
     W, b, X = normal(3, 4), normal(3), normal(5, 4)
 
     def convert_inputs(model, X, is_train):
-        from thinc.types import ArgsKwargs
 
         tensor = model.shims[0].from_xp(X * 2, requires_grad=is_train)
         return ArgsKwargs((tensor,), {}), lambda dX: model.shims[0].to_xp(dX.args[0]) * 2
@@ -238,6 +238,32 @@ def test_pytorch_parameters_of_16_bits_come_back(dtype):
 # TensorFlow
 
 
+def _gradients_alone(outputs, dY):
+    return [dY, None]
+
+
+def _gradients_as_arguments(outputs, dY):
+    return ArgsKwargs((list(outputs), [dY, None]), {})
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("gradients", [_gradients_alone, _gradients_as_arguments])
+def test_tensorflow_converters_may_give_gradients_as_those_of_others(gradients):
+    import keras
+
+    from .modules import tensorflow as fw
+
+    def convert(model, outputs, is_train):
+        Y = fw.tensor2xp(outputs[0])
+        return Y, lambda dY: gradients(outputs, fw.xp2tensor(dY))
+
+    inputs, layer = keras.Input((4,)), keras.layers.Dense(3)
+    module = keras.Model(inputs, [layer(inputs), layer(inputs) * 5.0])
+    model, dY = fw.Wrapper(module, convert_outputs=convert), normal(5, 3)
+    _, backprop = model.begin_update(normal(5, 4))
+    assert_close(backprop(dY), dY @ layer.kernel.numpy().T)
+
+
 @pytest.mark.tensorflow
 def test_tensorflow_gradients_are_there_until_the_update():
     from .modules import tensorflow as fw
@@ -338,7 +364,6 @@ def test_training_follows_the_layers_own_switch():
 
 @pytest.mark.mxnet
 def test_mxnet_takes_keywords_behind_positional_inputs():
-    from thinc.types import ArgsKwargs
 
     from .modules import mxnet as fw
 

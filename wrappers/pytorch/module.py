@@ -233,12 +233,17 @@ class PyTorchModule(FrameworkModule):
             )
         state = tensors["serialize_model"].tobytes()
         # The function may write into what it is given, and fail. Where no copy can be made, which
-        # is why some bring functions of their own, it has to.
+        # is why some bring functions of their own, it stays as it was left.
         try:
-            model = self.copied_model()
+            spare = self.copied_model()
         except Exception:
-            model = self.model
-        return self._like(self._deserialize_model(model, state, self.device), self.device)
+            spare = self.model
+        try:
+            model = self._deserialize_model(self.model, state, self.device)
+        except Exception:
+            self.model = spare
+            raise
+        return self._like(model, self.device)
 
     def copied(self) -> PyTorchModule:
         copied = super().copied()

@@ -37,10 +37,7 @@ class TensorFlowModule(FrameworkModule):
         self._gradients: Dict[str, tf.Tensor] = {}
         # The variables, when it is known that all of them exist.
         self._named: Dict[str, Any] = {}
-        # Keras takes `training` for every layer, and hands it on to the layers inside.
-        self._takes_training = isinstance(self.model, keras.Layer) or (
-            "training" in inspect.signature(self.model).parameters
-        )
+        self._takes_training = _takes_training(self.model)
         self._predicting = TracedNetwork(partial(self._run, False))
         # By the rate of dropout, which Keras reads when it traces.
         self._training: Dict[Optional[float], TracedNetwork] = {}
@@ -237,6 +234,11 @@ class TensorFlowModule(FrameworkModule):
         return "\n".join(lines)
 
 
+def _takes_training(model: Any) -> bool:
+    # Keras takes it for every layer, and hands it on to the layers inside.
+    return isinstance(model, keras.Layer) or "training" in inspect.signature(model).parameters
+
+
 def _made_again(
     recipe: Tuple[Any, ...],
     values: Mapping[str, tf.Tensor],
@@ -255,7 +257,8 @@ def _made_again(
     if len(_named_variables(model)) < len(values):
         # Some are made when it is first called.
         inputs = convert_recursive(is_xp_array, xp2tensor, zeros(input_spec))
-        model(*inputs.args, training=False, **inputs.kwargs)
+        training = {"training": False} if _takes_training(model) else {}
+        model(*inputs.args, **training, **inputs.kwargs)
     named = _named_variables(model)
     for name, value in values.items():
         _tf_variable(named[name]).assign(value)

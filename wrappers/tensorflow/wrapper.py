@@ -97,7 +97,11 @@ def _convert_outputs(convert: Callable, model: Model, X_outputs: Any, is_train: 
 
 
 def _to_args_kwargs(get_d_outputs: Callable, outputs: Any, dY: Any) -> ArgsKwargs:
-    return ArgsKwargs(args=(outputs, get_d_outputs(dY)), kwargs={})
+    gradients = get_d_outputs(dY)
+    # As converters for the other wrappers give them.
+    if isinstance(gradients, ArgsKwargs):
+        return gradients
+    return ArgsKwargs(args=(outputs, gradients), kwargs={})
 
 
 def keras_subclass(
