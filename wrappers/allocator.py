@@ -21,8 +21,8 @@ ALIGNMENT = 256
 def set_gpu_allocator(name: str) -> None:
     """Have CuPy draw its GPU memory from a framework's pool, or all of them from CUDA's own.
 
-    name: "pytorch", "tensorflow", "mxnet", or "cuda_async" for CUDA's stream-ordered pool, on which
-        CuPy, PyTorch and TensorFlow draw together.
+    name: The framework's name in lower case, such as "pytorch"; or "cuda_async" for CUDA's
+        stream-ordered pool, on which CuPy and all frameworks but MXNet draw together.
 
     Arrays that are there already stay where they are; unused blocks of the pool that CuPy drew
     from before are freed. Choosing the same again does nothing, and neither does choosing one

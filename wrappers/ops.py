@@ -280,8 +280,9 @@ def set_framework_ops(
     optimizers compute outside of their ops is replaced in Thinc, for the whole process: see
     `patches.py`. Where Thinc runs on a GPU, nothing is changed.
 
-    framework: "PyTorch", "TensorFlow", "MXNet", "NumPy" for kernels that need no framework, or
-        "Thinc" for Thinc's own ops.
+    framework: Such as "PyTorch", "NumPy" for kernels that need no framework, or "Thinc" for Thinc's
+        own ops. A framework without kernels of its own, such as JAX, takes NumPy's and is not
+        imported.
     threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
         faster only where no other process wants the cores.
     kernel: Which library computes the large products, if it is not to be the fastest one on
@@ -412,9 +413,14 @@ def get_framework_ops(
     fw = get_framework(framework, (NUMPY,))
     if fw == THINC:
         return get_ops("cpu")
-    if fw != NUMPY:
+    if has_kernels(fw):
         require(fw.id)
     return ops_class(fw)(threads=threads, kernel=kernel, precision=precision)
+
+
+def has_kernels(framework: Framework) -> bool:
+    """Whether a framework has kernels of its own, for which it is needed; imports no framework."""
+    return ops_class(framework) is not FasterNumpyOps
 
 
 def ops_class(framework: Framework) -> Type[FasterNumpyOps]:
