@@ -6,6 +6,7 @@ import warnings
 from typing import Callable, Optional, Type, Union
 
 from spacy.language import Language
+from thinc.api import get_current_ops
 
 from ..wrappers import (
     FRAMEWORKS,
@@ -16,7 +17,7 @@ from ..wrappers import (
 )
 from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import NUMPY, THINC, install_command
-from ..wrappers.ops import check_precision, has_kernels
+from ..wrappers.ops import FasterNumpyOps, check_precision, has_kernels
 from ..wrappers.patches import enter_for_good
 from ..wrappers.threads import check_threads
 from .patches import ALIGNMENT, parsers
@@ -97,7 +98,9 @@ def use_framework(
         # A kernel of what is not installed here is no reason not to load.
         own = None if fw == NUMPY != chosen else kernel
         set_framework_ops(fw.token, threads, own, precision)
-        enter_for_good(*parsers(), *(ALIGNMENT if alignment else ()))
+        # On a GPU, the kernels are not taken.
+        if isinstance(get_current_ops(), FasterNumpyOps):
+            enter_for_good(*parsers(), *(ALIGNMENT if alignment else ()))
         return language
 
     return before_creation
