@@ -394,7 +394,7 @@ def test_the_hook_chooses_a_gpu_allocator_on_a_stand_in_for_cupy(
 ):
     for ours in allocator._framework_allocators.values():
         monkeypatch.setattr(ours, "sees_gpu", lambda: True)
-        monkeypatch.setattr(ours, "use_cuda_async", lambda: None)
+        monkeypatch.setattr(ours, "check_cuda_async", lambda: None)
     monkeypatch.setattr(callbacks, "is_installed", lambda name: True)
     use_framework("MXNet", ops=False, gpu_allocator=False)(Language)
     use_framework(ops=False)(Language)
