@@ -1,4 +1,4 @@
-"""Interchangeable spaCy architectures in PyTorch, TensorFlow, MXNet and Thinc.
+"""Interchangeable spaCy architectures in each framework and in Thinc.
 
 They are registered by entry points, so that configs find them without an import here.
 """

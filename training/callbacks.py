@@ -6,6 +6,7 @@ import warnings
 from typing import Callable, Optional, Type, Union
 
 from spacy.language import Language
+from thinc.api import get_current_ops
 
 from ..wrappers import (
     FRAMEWORKS,
@@ -16,7 +17,7 @@ from ..wrappers import (
 )
 from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import NUMPY, THINC, install_command
-from ..wrappers.ops import check_precision
+from ..wrappers.ops import FasterNumpyOps, check_precision, has_kernels
 from ..wrappers.patches import enter_for_good
 from ..wrappers.threads import check_threads
 from .patches import ALIGNMENT, parsers
@@ -38,12 +39,13 @@ def use_framework(
         @callbacks = "spacy-frameworks.use_framework.v1"
 
     Results stay the same to rounding. It is for speed only: with "Thinc", or on a GPU, the pipeline
-    runs on Thinc's own kernels, and where the framework is not installed (which is a warning), on
-    NumPy's. It holds until `undo_framework`.
+    runs on Thinc's own kernels, and where the framework has none, or is not installed (which is a
+    warning), on NumPy's. It holds until `undo_framework`.
 
-    framework (str): "PyTorch", "TensorFlow", "MXNet", "NumPy", whose kernels need no framework, or
-        "Thinc". If None, the first of them that is installed, which is the fastest; the pipeline's
-        networks may be of another. No variable of the config: spaCy fills in none in this section.
+    framework (str): Such as "PyTorch", "NumPy", whose kernels need no framework, or "Thinc". If
+        None, the first with kernels of its own that is installed, which is the fastest; the
+        pipeline's networks may be of another. No variable of the config: spaCy fills in none in
+        this section.
     ops (bool): Whether to take the framework's kernels; see `set_framework_ops`.
     gpu_allocator (bool or str): Where CuPy draws its memory from. True for the pool of the
         framework that is named, or, if none is, of the first one of which the pipeline has a
@@ -82,10 +84,11 @@ def use_framework(
             set_gpu_allocator(gpu_allocator)
         elif gpu_allocator and chosen not in (None, NUMPY, THINC) and is_installed(chosen.id):
             pair_gpu_allocator(chosen.id)
-        fw = chosen or next((fw for fw in FRAMEWORKS if is_installed(fw.id)), NUMPY)
+        installed = (fw for fw in FRAMEWORKS if has_kernels(fw) and is_installed(fw.id))
+        fw = chosen or next(installed, NUMPY)
         if not ops or fw == THINC:
             return language
-        if fw != NUMPY and not is_installed(fw.id):
+        if has_kernels(fw) and not is_installed(fw.id):
             warnings.warn(
                 f"{fw.token} is not installed, so the pipeline runs on NumPy's kernels. To have "
                 f"{fw.token}'s: {install_command(fw)}",
@@ -95,7 +98,9 @@ def use_framework(
         # A kernel of what is not installed here is no reason not to load.
         own = None if fw == NUMPY != chosen else kernel
         set_framework_ops(fw.token, threads, own, precision)
-        enter_for_good(*parsers(), *(ALIGNMENT if alignment else ()))
+        # On a GPU, the kernels are not taken.
+        if isinstance(get_current_ops(), FasterNumpyOps):
+            enter_for_good(*parsers(), *(ALIGNMENT if alignment else ()))
         return language
 
     return before_creation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Optional, Tuple, cast
@@ -14,6 +15,8 @@ from thinc.api import CupyOps, get_current_ops
 from .framework import FRAMEWORKS, Framework, find_part, get_framework, require
 
 CUDA_ASYNC = "cuda_async"
+# What TensorFlow and JAX read when they first use the GPU.
+SETTING, CUDA_MALLOC_ASYNC = "TF_GPU_ALLOCATOR", "cuda_malloc_async"
 # What CUDA's own allocation promises, in bytes, and CuPy's kernels read by.
 ALIGNMENT = 256
 
@@ -21,8 +24,8 @@ ALIGNMENT = 256
 def set_gpu_allocator(name: str) -> None:
     """Have CuPy draw its GPU memory from a framework's pool, or all of them from CUDA's own.
 
-    name: "pytorch", "tensorflow", "mxnet", or "cuda_async" for CUDA's stream-ordered pool, on which
-        CuPy, PyTorch and TensorFlow draw together.
+    name: The framework's name in lower case, such as "pytorch"; or "cuda_async" for CUDA's
+        stream-ordered pool, on which CuPy and all frameworks but MXNet draw together.
 
     Arrays that are there already stay where they are; unused blocks of the pool that CuPy drew
     from before are freed. Choosing the same again does nothing, and neither does choosing one
@@ -84,11 +87,9 @@ class FrameworkAllocator:
         """Give a block back, when what is queued on its stream is done with it."""
         raise NotImplementedError
 
-    def use_cuda_async(self) -> None:
-        """Have the framework draw on CUDA's stream-ordered pool.
-
-        Raises RuntimeError with what to do if it has started with another.
-        """
+    def check_cuda_async(self) -> None:
+        """Raise RuntimeError with what to do if the framework has started with another pool than
+        CUDA's stream-ordered one."""
         raise NotImplementedError
 
     def free_all_blocks(self) -> None:
@@ -182,7 +183,9 @@ class CudaAsyncAllocator:
     def check(self) -> None:
         """Have every framework that can use it do so, or raise RuntimeError with what to do."""
         for allocator in _framework_allocators.values():
-            allocator.use_cuda_async()
+            allocator.check_cuda_async()
+        # Afterwards, since each of them takes it for what it has started with.
+        os.environ[SETTING] = CUDA_MALLOC_ASYNC
         if self._pool is None:
             # CuPy's own error where the driver has no such pool.
             self._pool = compat.cupy.cuda.MemoryAsyncPool("default")

@@ -184,14 +184,10 @@ def require(name: str) -> ModuleType:
     that fails to import raises its own error.
     """
     framework = get_framework(name)
-    importing: contextlib.AbstractContextManager[None]
-    if framework.module in sys.modules:
-        importing = contextlib.nullcontext()
-    else:
-        process = find_part(framework, "process")
-        importing = getattr(process, "importing", contextlib.nullcontext)()
+    # Also where others have imported it, who know nothing of this.
+    process = find_part(framework, "process")
     try:
-        with importing:
+        with getattr(process, "importing", contextlib.nullcontext)():
             return importlib.import_module(framework.module)
     except ModuleNotFoundError as error:
         if error.name != framework.module:

@@ -280,8 +280,9 @@ def set_framework_ops(
     optimizers compute outside of their ops is replaced in Thinc, for the whole process: see
     `patches.py`. Where Thinc runs on a GPU, nothing is changed.
 
-    framework: "PyTorch", "TensorFlow", "MXNet", "NumPy" for kernels that need no framework, or
-        "Thinc" for Thinc's own ops.
+    framework: Such as "PyTorch", "NumPy" for kernels that need no framework, or "Thinc" for Thinc's
+        own ops. A framework without kernels of its own, such as JAX, takes NumPy's and is not
+        imported.
     threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
         faster only where no other process wants the cores.
     kernel: Which library computes the large products, if it is not to be the fastest one on
@@ -292,7 +293,8 @@ def set_framework_ops(
         kernels than PyTorch's, they stay in float32, with a warning. Everything that is stored
         is float32.
 
-    Raises ValueError if a name is unknown, ImportError if the framework is not installed.
+    Raises ValueError if a name is unknown, ImportError if the framework is needed and not
+    installed.
     """
     use_framework_ops(framework, threads, kernel, precision)
 
@@ -335,8 +337,9 @@ class use_framework_ops:  # noqa: N801
 
     def __enter__(self) -> Ops:
         block = _Block(get_current_ops())
-        if block.before is self._ops and _in_place_of.pop(self._ops, None) is not None:
-            # What was for good so far is the block's from now on.
+        # What was for good so far is the block's from now on, and not `undo_framework`'s to take.
+        was_for_good = _in_place_of.pop(self._ops, None) is not None
+        if was_for_good and block.before is self._ops:
             block.before = self._before
             block.held.enter(*self._changes)
             self._for_good.leave(*self._changes)
@@ -351,16 +354,19 @@ class use_framework_ops:  # noqa: N801
         block = ([each for each in blocks if each in self._open] or self._open)[-1]
         self._open.remove(block)
         block.held.leave_all()
-        # A generator may be closed in another context, whose ops are none of its own.
-        if block not in blocks:
-            return
-        i = blocks.index(block)
-        if block is blocks[-1]:
-            set_current_ops(block.before)
-        else:
-            # One that was entered later is still open, and is not to go back to these ops.
-            blocks[i + 1].before = block.before
-        _blocks.set((*blocks[:i], *blocks[i + 1 :]))
+        block.is_open = False
+        # A generator may be closed in another context, whose ops are none of its own. Its block is
+        # still among those of the context in which it was entered, and is dropped with the next.
+        still_open = []
+        for i, each in enumerate(blocks):
+            if each.is_open:
+                still_open.append(each)
+            elif each is blocks[-1]:
+                set_current_ops(each.before)
+            else:
+                # One that was entered later is not to go back to these ops.
+                blocks[i + 1].before = each.before
+        _blocks.set(tuple(still_open))
 
 
 class _Block:
@@ -372,9 +378,10 @@ class _Block:
         """
         self.before = before
         self.held = Held()
+        self.is_open = True
 
 
-# The blocks that are open in a context, in the order in which they were entered.
+# The blocks that were entered in a context and not left in it, in the order of their entry.
 _blocks: ContextVar[Tuple[_Block, ...]] = ContextVar("blocks", default=())
 # Ops that are set until `undo_framework`, and those in whose place they are.
 _in_place_of: WeakKeyDictionary[Ops, Ops] = WeakKeyDictionary()
@@ -406,9 +413,14 @@ def get_framework_ops(
     fw = get_framework(framework, (NUMPY,))
     if fw == THINC:
         return get_ops("cpu")
-    if fw != NUMPY:
+    if has_kernels(fw):
         require(fw.id)
     return ops_class(fw)(threads=threads, kernel=kernel, precision=precision)
+
+
+def has_kernels(framework: Framework) -> bool:
+    """Whether a framework has kernels of its own, for which it is needed; imports no framework."""
+    return ops_class(framework) is not FasterNumpyOps
 
 
 def ops_class(framework: Framework) -> Type[FasterNumpyOps]:

@@ -1,9 +1,13 @@
 """What this package changes in other libraries: one table, entered and left.
 
 A change is there as long as somebody holds it, and afterwards the attribute is the original again.
-An original that is not the one we know is left alone, with one warning. Nothing else assigns to
-what belongs to Thinc, spaCy, a framework, or Python. The folder that knows spaCy declares spaCy's
-changes, by the same classes: `training/patches.py`.
+An original that is not the one we know is left alone, with one warning. The folder that knows spaCy
+declares spaCy's changes, by the same classes: `training/patches.py`.
+
+Nothing else assigns to what belongs to Thinc, spaCy, a framework, or Python, with two exceptions,
+which last as long as the process. Where a GPU's memory pool is chosen, `allocator.py` also enters
+it where Thinc keeps its pools (`thinc.backends.context_pools`). What the import hook of `MXNET`
+gives MXNet's modules, NumPy's and SciPy's namespaces of their own, stays in them.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from spacy_frameworks.wrappers import (
     undo_framework,
 )
 from spacy_frameworks.wrappers.framework import NUMPY
-from spacy_frameworks.wrappers.ops import FasterNumpyOps, ops_class, warn_once
+from spacy_frameworks.wrappers.ops import FasterNumpyOps, has_kernels, ops_class, warn_once
 from spacy_frameworks.wrappers.pytorch import ops as pytorch_ops
 from spacy_frameworks.wrappers.pytorch.ops import PyTorchOps
 from thinc.api import (
@@ -41,7 +41,7 @@ from thinc.api import (
     set_current_ops,
 )
 
-from ..frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED, needs_all
+from ..frameworks import FORKS, FORKS_NOT, KERNELS, NOT_THINCS, WRAPPED, cases, needs_all
 
 TEXTS = ["Anna kept the plan.", "We roasted two onions, and they quickly left."] * 20
 
@@ -212,13 +212,42 @@ def test_a_forked_network_that_would_hang_is_an_error_and_not_a_hang(framework, 
     assert len(list(nlp.pipe(TEXTS))) == len(TEXTS)
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", cases(fw.token for fw in FRAMEWORKS if has_kernels(fw)))
 def test_without_a_name_the_fastest_one_that_is_installed_is_taken(framework, monkeypatch):
     fw = get_framework(framework)
     tried = [f.id for f in FRAMEWORKS][: FRAMEWORKS.index(fw)]
     monkeypatch.setattr(callbacks, "is_installed", lambda name: name not in tried)
     use_framework()(Language)
     assert get_current_ops().name == fw.id
+
+
+WITHOUT_KERNELS = """
+import sys, warnings
+from spacy.language import Language
+from spacy_frameworks.training import callbacks
+from spacy_frameworks.wrappers import set_framework_ops, undo_framework
+from thinc.api import get_current_ops
+
+def set_by_hook(*framework):
+    callbacks.use_framework(*framework)(Language)
+    print(get_current_ops().name, sys.argv[1] in sys.modules)
+    undo_framework()
+
+warnings.simplefilter("error")
+callbacks.is_installed = lambda name: name == sys.argv[1]
+set_by_hook()
+set_by_hook(sys.argv[1])
+callbacks.is_installed = lambda name: False
+set_by_hook(sys.argv[1])
+set_framework_ops(sys.argv[1])
+print(get_current_ops().name, sys.argv[1] in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("framework", cases(fw.id for fw in FRAMEWORKS if not has_kernels(fw)))
+def test_a_framework_without_kernels_is_not_imported_for_numpys(framework, run_python):
+    printed = run_python(WITHOUT_KERNELS, framework)
+    assert printed.splitlines() == ["faster_numpy False"] * 4
 
 
 def test_without_a_name_and_a_framework_it_is_numpys(monkeypatch):
@@ -365,7 +394,7 @@ def test_the_hook_chooses_a_gpu_allocator_on_a_stand_in_for_cupy(
 ):
     for ours in allocator._framework_allocators.values():
         monkeypatch.setattr(ours, "sees_gpu", lambda: True)
-        monkeypatch.setattr(ours, "use_cuda_async", lambda: None)
+        monkeypatch.setattr(ours, "check_cuda_async", lambda: None)
     monkeypatch.setattr(callbacks, "is_installed", lambda name: True)
     use_framework("MXNet", ops=False, gpu_allocator=False)(Language)
     use_framework(ops=False)(Language)

@@ -87,6 +87,12 @@ def test_without_kernels_nothing_is_changed(settings):
     assert changed(before) == []
 
 
+def test_on_a_gpu_nothing_is_changed(cupy_ops):
+    before, ops = attributes(), get_current_ops()
+    use_framework("NumPy")(Language)
+    assert changed(before) == [] and get_current_ops() is ops
+
+
 def test_blocks_and_statements_beside_the_hook():
     before = attributes()
     with use_framework_ops("NumPy"):

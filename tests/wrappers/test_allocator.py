@@ -304,27 +304,57 @@ def test_pytorch_on_another_pool_is_an_error_with_the_line_on_a_stand_in_for_cup
 
 START = """
 import os, sys
-import tensorflow as tf
+{imported}
 from spacy_frameworks.wrappers import allocator, current_gpu_allocator, set_gpu_allocator
 from thinc import compat
 from tests import stand_in_gpu
 
 compat.cupy, compat.has_cupy_gpu = stand_in_gpu.cupy(), True
-allocator._framework_allocators["tensorflow"].sees_gpu = lambda: True
+allocator._framework_allocators["{framework}"].sees_gpu = lambda: "none" not in sys.argv
 if "first" in sys.argv:
-    tf.ones(1)
+    {first}
 set_gpu_allocator("cuda_async")
 print(current_gpu_allocator(), os.environ["TF_GPU_ALLOCATOR"])
 """
 
 
-@pytest.mark.tensorflow
-def test_tensorflow_before_and_after_its_start_on_a_stand_in_for_cupy(run_python):
+@pytest.mark.parametrize(
+    ("framework", "imported", "first"),
+    [
+        pytest.param(
+            "tensorflow", "import tensorflow as tf", "tf.ones(1)", marks=pytest.mark.tensorflow
+        ),
+        pytest.param("jax", "import jax", "jax.numpy.ones(1)", marks=pytest.mark.jax),
+    ],
+)
+def test_before_and_after_a_frameworks_start_on_a_stand_in_for_cupy(
+    framework, imported, first, run_python
+):
+    code = START.format(framework=framework, imported=imported, first=first)
     chosen = "cuda_async cuda_malloc_async\n"
-    assert run_python(START) == chosen
-    assert run_python(START, "first", env={"TF_GPU_ALLOCATOR": "cuda_malloc_async"}) == chosen
+    assert run_python(code) == chosen
+    assert run_python(code, "first", "none") == chosen
+    assert run_python(code, "first", env={"TF_GPU_ALLOCATOR": "cuda_malloc_async"}) == chosen
     with pytest.raises(AssertionError, match="export TF_GPU_ALLOCATOR=cuda_malloc_async"):
-        run_python(START, "first")
+        run_python(code, "first")
+
+
+REQUIRED = """
+import os, jax
+from spacy_frameworks.wrappers import framework
+from thinc import compat
+
+compat.has_cupy_gpu = True
+framework.require("jax")
+print(os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"])
+"""
+
+
+@pytest.mark.jax
+def test_jax_leaves_memory_to_cupy_also_where_others_have_imported_it(run_python, monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    assert run_python(REQUIRED) == "false\n"
+    assert run_python(REQUIRED, env={"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}) == "true\n"
 
 
 def test_arrays_leave_for_other_streams_when_they_are_done_on_a_stand_in_for_cupy(gpu, monkeypatch):

@@ -189,6 +189,12 @@ def test_an_undo_inside_of_a_block_leaves_the_block_its_own():
         undo_framework()
         assert get_current_ops() is ops and are_changed()
     assert get_current_ops() is before and not are_changed()
+    use = use_framework_ops("NumPy")
+    undo_framework()
+    with use as ops:
+        undo_framework()
+        assert get_current_ops() is ops and are_changed()
+    assert get_current_ops() is before and not are_changed()
 
 
 def test_a_statement_before_a_block_outlives_it():
@@ -256,6 +262,24 @@ def test_a_block_that_is_left_in_another_context():
         assert get_current_ops() is before and are_changed()
         ran.close()
         assert get_current_ops() is before and not are_changed()
+
+
+def test_the_block_around_one_that_was_left_in_another_thread():
+    before = get_current_ops()
+    with ThreadPoolExecutor(1) as pool, use_framework_ops("NumPy"):
+        ran = block("NumPy")
+        next(ran)
+        pool.submit(ran.close).result()
+        assert are_changed()
+    assert get_current_ops() is before and not are_changed()
+    # The first of two that overlap, and what comes afterwards.
+    blocks = [block("NumPy"), block("NumPy")]
+    _, ops = [next(each) for each in blocks]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(blocks[0].close).result()
+    assert get_current_ops() is ops and are_changed()
+    blocks[1].close()
+    assert get_current_ops() is before and not are_changed()
 
 
 def forward_and_back(ops=None):

@@ -6,9 +6,7 @@ import os
 import sys
 from typing import Any, Tuple
 
-from ..allocator import TensorAllocator
-
-SETTING = "TF_GPU_ALLOCATOR"
+from ..allocator import CUDA_MALLOC_ASYNC, SETTING, TensorAllocator
 
 
 class JAXAllocator(TensorAllocator):
@@ -37,14 +35,21 @@ class JAXAllocator(TensorAllocator):
         tensor = zeros.block_until_ready()
         return tensor, tensor.unsafe_buffer_pointer()
 
-    def use_cuda_async(self) -> None:
-        # JAX reads its setting when it first uses the GPU.
-        if os.environ.get(SETTING) == "cuda_malloc_async":
+    def check_cuda_async(self) -> None:
+        if os.environ.get(SETTING) == CUDA_MALLOC_ASYNC:
             return
-        if "jax" in sys.modules:
+        if _has_started() and self.sees_gpu():
             raise RuntimeError(
-                "JAX may have started with its own allocator, and 'cuda_async' needs CUDA's. Call "
-                f"set_gpu_allocator before JAX is imported, or before starting Python: export "
-                f"{SETTING}=cuda_malloc_async"
+                "JAX has started with its own allocator, and 'cuda_async' needs CUDA's. Call "
+                "set_gpu_allocator before JAX computes or lists its devices, or before starting "
+                f"Python: export {SETTING}={CUDA_MALLOC_ASYNC}"
             )
-        os.environ[SETTING] = "cuda_malloc_async"
+
+
+def _has_started() -> bool:
+    """Whether JAX has looked for its devices. That it is imported says nothing: TensorFlow imports
+    it too, where both are installed. JAX has no public way to ask, and where this one is gone, it
+    counts as not started."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    ask = getattr(bridge, "backends_are_initialized", None)
+    return ask is not None and ask()

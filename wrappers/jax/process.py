@@ -11,9 +11,9 @@ from thinc import compat
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """For the time of the import of JAX: where CuPy is on a GPU, have JAX take memory as it needs
-    it. Else it takes three quarters when it starts, and leaves little to Thinc's layers. What the
-    user has set stays."""
+    """Where CuPy is on a GPU, have JAX take memory as it needs it. Else it takes three quarters
+    when it starts, and leaves little to Thinc's layers. What the user has set stays. JAX starts
+    when it first computes, so this may come after its import."""
     if compat.has_cupy_gpu:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     yield

@@ -26,7 +26,7 @@ class MXNetAllocator(TensorAllocator):
         tensor = mx.nd.empty((size,), ctx=ctx, dtype="uint8")
         return tensor, address(tensor)
 
-    def use_cuda_async(self) -> None:
+    def check_cuda_async(self) -> None:
         # MXNet has no way to draw on CUDA's pool, and keeps its own beside it.
         pass
 

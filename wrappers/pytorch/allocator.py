@@ -35,7 +35,7 @@ class PyTorchAllocator(FrameworkAllocator):
         # PyTorch gives the block out again to the same stream alone, which keeps the order.
         torch.cuda.caching_allocator_delete(held)
 
-    def use_cuda_async(self) -> None:
+    def check_cuda_async(self) -> None:
         # PyTorch reads its setting when it is loaded, which `import spacy` does.
         torch = sys.modules.get("torch")
         if torch is None or not torch.cuda.is_available():

@@ -7,9 +7,7 @@ import os
 import sys
 from typing import Any, Tuple
 
-from ..allocator import TensorAllocator
-
-SETTING = "TF_GPU_ALLOCATOR"
+from ..allocator import CUDA_MALLOC_ASYNC, SETTING, TensorAllocator
 
 
 class TensorFlowAllocator(TensorAllocator):
@@ -41,9 +39,8 @@ class TensorFlowAllocator(TensorAllocator):
             )
         return tensor, _address(tf.experimental.dlpack.to_dlpack(tensor))
 
-    def use_cuda_async(self) -> None:
-        # TensorFlow reads its setting when it first uses the GPU.
-        if os.environ.get(SETTING) == "cuda_malloc_async":
+    def check_cuda_async(self) -> None:
+        if os.environ.get(SETTING) == CUDA_MALLOC_ASYNC:
             return
         if "tensorflow" in sys.modules and self.sees_gpu():
             from tensorflow.python.eager import context
@@ -52,9 +49,8 @@ class TensorFlowAllocator(TensorAllocator):
                 raise RuntimeError(
                     "TensorFlow has started with its own allocator, and 'cuda_async' needs CUDA's. "
                     "Call set_gpu_allocator before anything of TensorFlow is built, or before "
-                    f"starting Python: export {SETTING}=cuda_malloc_async"
+                    f"starting Python: export {SETTING}={CUDA_MALLOC_ASYNC}"
                 )
-        os.environ[SETTING] = "cuda_malloc_async"
 
 
 def _address(capsule: Any) -> int:

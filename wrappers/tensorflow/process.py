@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -26,8 +27,9 @@ NO_DRIVER = r"failed call to cuInit"
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
     """For the time of the import of TensorFlow: leave out what it writes to stderr, now and later,
-    if it is no error. If the user has set TF_CPP_MIN_LOG_LEVEL, everything is left to it."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if it is no error. If the user has set TF_CPP_MIN_LOG_LEVEL, everything is left to it, and so is
+    a TensorFlow that is imported already."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         yield
         return
     # Errors alone. TensorFlow reads it once, in its import.
