@@ -281,7 +281,7 @@ def test_a_framework_that_sees_no_gpu_is_an_error_on_a_stand_in_for_cupy(framewo
 
 @pytest.mark.tensorflow
 def test_tensorflow_without_the_device_is_an_error_and_no_host_memory(gpu):
-    ours = allocator._make("tensorflow")
+    ours = allocator._make(get_framework("tensorflow"))
     with pytest.raises(Exception, match="GPU:0"):
         ours.malloc(100)
 
