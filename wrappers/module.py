@@ -34,6 +34,17 @@ GoBack = Callable[..., Sequence[Any]]
 
 # Of how many rates of dropout the traces are kept: a rate and none, and some that a schedule takes.
 KEPT_RATES = 4
+# Of how many structures of inputs, which may have numbers of Python in them.
+KEPT_STRUCTURES = 8
+
+
+def keep_last(kept: Dict[Any, T], key: Any, make: Callable[[], T], most: int) -> T:
+    """What is kept by this key, or else made; so many that were used last are kept."""
+    found = kept.pop(key, None)
+    kept[key] = made = make() if found is None else found
+    while len(kept) > most:
+        kept.pop(next(iter(kept)), None)
+    return made
 
 
 def check_rate(rate: float) -> None:
@@ -309,11 +320,7 @@ class FrameworkModule:
     def of_rate(self, traced: Dict[Any, T], make: Callable[[], T]) -> T:
         """What was traced at the rate of now, for frameworks that read it when they trace. The
         rates that were used last are kept."""
-        found = traced.pop(self._rate, None)
-        traced[self._rate] = made = make() if found is None else found
-        while len(traced) > KEPT_RATES:
-            traced.pop(next(iter(traced)), None)
-        return made
+        return keep_last(traced, self._rate, make, KEPT_RATES)
 
     # Arrays
 

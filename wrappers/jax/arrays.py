@@ -85,7 +85,11 @@ def cast_like(tensor: Any, other: Any) -> Any:
 
 def zeros_like(tensor: Any) -> Any:
     """Zeros of the same shape and dtype."""
-    return tensor * 0 if not isinstance(tensor, numpy.ndarray) else numpy.zeros_like(tensor)
+    if isinstance(tensor, numpy.ndarray):
+        return numpy.zeros_like(tensor)
+    from jax import numpy as jnp
+
+    return jnp.zeros_like(tensor)
 
 
 def takes_gradient(tensor: Any) -> bool:
@@ -95,7 +99,11 @@ def takes_gradient(tensor: Any) -> bool:
 
 def is_float(tensor: Any) -> bool:
     """Whether this is an array of floats, of those too that NumPy does not have."""
-    return tensor.dtype.kind == "f" or tensor.dtype.name.startswith(("bfloat", "float"))
+    if isinstance(tensor.dtype, numpy.dtype) and tensor.dtype.kind in "fiub":
+        return bool(tensor.dtype.kind == "f")
+    from jax import numpy as jnp
+
+    return bool(jnp.issubdtype(tensor.dtype, jnp.floating))
 
 
 def is_on_cpu(tensor: Any) -> bool:

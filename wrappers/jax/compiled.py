@@ -31,24 +31,26 @@ class CompiledModel:
         rate: Optional[float],
         rebuild: Rebuild,
         fills_rows: Optional[bool],
-        predictor: Optional[CompiledModel] = None,
+        is_train: bool,
     ):
         """
         names: Of the values that are trained, and of the rest.
         rate: The rate of dropout; None leaves each layer its own.
         rebuild: From tensors to arguments and keyword arguments.
         fills_rows: Whether rows may be filled up; None if that has to be found out.
-        predictor: The same for evaluation, if this is for training.
+        is_train: Whether this is for training.
         """
         self._pure = pure
         self._names = names
         self._rate = rate
         self._rebuild = rebuild
         self._fills_rows = fills_rows
-        self._predictor = predictor
+        self._is_train = is_train
         self._predict = jax.jit(self._run)
         self._forward = jax.jit(self._run_and_record)
-        self._backward = jax.jit(_go_back)
+        # A function of its own, so that what is compiled goes when this does.
+        self._backward = jax.jit(lambda go_back, d_outputs: go_back(d_outputs))
+        self._reached: Dict[Any, List[bool]] = {}
 
     # What is compiled
 
@@ -57,8 +59,7 @@ class CompiledModel:
     ) -> Tuple[Any, Dict[str, Any]]:
         names = (*self._names[0], *self._names[1])
         values = dict(zip(names, (*trained, *rest)))
-        is_train = self._predictor is not None
-        return self._pure.run(values, seed, self._rate, is_train, tensors, self._rebuild)
+        return self._pure.run(values, seed, self._rate, self._is_train, tensors, self._rebuild)
 
     def _run_and_record(
         self, trained: Sequence[Any], rest: Sequence[Any], tensors: Sequence[Any], seed: Any
@@ -104,16 +105,27 @@ class CompiledModel:
             # What was added to a batch takes no part: the gradient of its outputs is zero.
             found: List[Any] = [None] * len(specs)
             for output, gradient in zip(handed, gradients):
-                if id(output) in places:
-                    shape, _ = specs[places[id(output)]]
-                    found[places[id(output)]] = (
-                        fill_up(gradient, shape[0], 0) if shape else gradient
+                if not is_float(output):
+                    continue
+                if id(output) not in places:
+                    raise ValueError(
+                        "Expected gradients for the arrays that the model returned, but got one "
+                        f"for another array, of shape {tuple(output.shape)}. Compute in the model "
+                        "what comes of its outputs, and hand over in convert_outputs the very "
+                        "arrays that it was given, with their gradients."
                     )
+                shape, _ = specs[places[id(output)]]
+                found[places[id(output)]] = fill_up(gradient, shape[0], 0) if shape else gradient
             d_outputs = [
                 numpy.zeros(*spec) if gradient is None else gradient
                 for gradient, spec in zip(found, specs)
             ]
             d_trained, d_floats = self._backward(go_back, d_outputs)
+            # The gradients' memory is lent to JAX, and whoever handed it over may write to it next.
+            jax.block_until_ready(d_trained)
+            is_handed = tuple(gradient is not None for gradient in found)
+            reached = self._find_reached(go_back, d_outputs, is_handed)
+            d_trained = [g if is_reached else None for g, is_reached in zip(d_trained, reached)]
             remaining = iter(d_floats)
             d_tensors = [next(remaining) if is_float(tensor) else None for tensor in tensors]
             if rows is not None:
@@ -126,6 +138,23 @@ class CompiledModel:
         # Kept with the outputs, so that their ids stay theirs.
         get_gradients.outputs = outputs  # type: ignore[attr-defined]
         return outputs, changed, get_gradients
+
+    def _find_reached(
+        self, go_back: Callable, d_outputs: List[Any], is_handed: Tuple[bool, ...]
+    ) -> List[bool]:
+        """Which trained values have a gradient that depends on those handed over. That of the
+        others is no zero, but none, as no weight decay is to move them."""
+        if is_handed not in self._reached:
+            # Tracing is done already: JAX keeps it by the shapes.
+            jaxpr = self._backward.trace(go_back, d_outputs).jaxpr.jaxpr
+            d_inputs = jaxpr.invars[len(jaxpr.invars) - len(d_outputs) :]
+            depends = {id(d_input) for d_input, is_one in zip(d_inputs, is_handed) if is_one}
+            for equation in jaxpr.eqns:
+                if any(id(invar) in depends for invar in equation.invars):
+                    depends.update(map(id, equation.outvars))
+            outvars = jaxpr.outvars[: len(self._names[0])]
+            self._reached[is_handed] = [id(outvar) in depends for outvar in outvars]
+        return self._reached[is_handed]
 
     # Filling up rows
 
@@ -148,49 +177,44 @@ class CompiledModel:
         nobody would know. So the batch is filled up in two ways: with copies of its last row, and
         with rows that a mixture could not hide, of NaN where they are floats. Its own outputs must
         be the same to the bit, as must be whatever the pass changes, such as batch statistics.
-        In evaluation they must be those without any rows added, too.
+        They must be those without any rows added, too; random numbers, which JAX draws by their
+        place, are the same there.
         """
         size = bucket(rows + 1)
         others = other_rows(tensors, size)
         if others is None:
             return None
-        if self._predictor is not None and not self._predictor.fills_rows(lists, tensors, rows):
-            return self._predictor._fills_rows
         fillings = ([fill_up(tensor, size) for tensor in tensors], others)
         with jax.debug_nans(False):
-            if self._predictor is None:
-                results = [self._predict(*lists, filled) for filled in fillings]
-            else:
-                seed = numpy.uint32(0) if self._pure.takes_seed else None
-                results = [self._forward(*lists, filled, seed)[:2] for filled in fillings]
-        (first, first_changed), (second, second_changed) = results
-        pairs = list(zip(*map(jax.tree_util.tree_leaves, (first, second))))
-        if any(not one.ndim or len(one) != size for one, _ in pairs):
+            (first, first_changed), (second, second_changed) = (
+                self._run_once(lists, filled) for filled in fillings
+            )
+        if any(not output.ndim or len(output) != size for output in first):
             return False
-        changes = zip(*map(jax.tree_util.tree_leaves, (first_changed, second_changed)))
-        if not all(
-            are_equal(_first(one, rows), _first(other, rows)) for one, other in pairs
-        ) or not all(are_equal(one, other) for one, other in changes):
+        first, second = ([_first(output, rows) for output in found] for found in (first, second))
+        if not all(map(are_equal, first, second)):
             return False
-        if self._predictor is not None:
-            return True
-        alone = jax.tree_util.tree_leaves(self._predict(*lists, tensors)[0])
-        return all(are_close(own, _first(one, rows)) for own, (one, _) in zip(alone, pairs))
+        if not all(map(are_equal, first_changed, second_changed)):
+            return False
+        alone, alone_changed = self._run_once(lists, tensors)
+        return all(map(are_close, alone, first)) and all(
+            map(are_close, alone_changed, first_changed)
+        )
 
-    def fills_rows(self, lists: Lists, tensors: Sequence[Any], rows: int) -> bool:
-        """Whether rows may be filled up, as far as that is known by now."""
-        if self._fills_rows is None:
-            self._fills_rows = self._find_out(lists, tensors, rows)
-        return bool(self._fills_rows)
+    def _run_once(self, lists: Lists, tensors: Sequence[Any]) -> Tuple[List[Any], List[Any]]:
+        """The outputs, and the values that the pass has changed, of the functions that run later,
+        so that nothing is compiled twice."""
+        if self._is_train:
+            seed = numpy.uint32(0) if self._pure.takes_seed else None
+            outputs, changed, _ = self._forward(*lists, tensors, seed)
+        else:
+            outputs, changed = self._predict(*lists, tensors)
+        return jax.tree_util.tree_leaves(outputs), jax.tree_util.tree_leaves(changed)
 
 
 def _first(tensor: Any, rows: int) -> Any:
     # Of JAX's arrays, a slice would be compiled.
     return numpy.asarray(tensor)[:rows]
-
-
-def _go_back(go_back: Callable, d_outputs: List[Any]) -> Any:
-    return go_back(d_outputs)
 
 
 def _floats(outputs: Any) -> List[Any]:

@@ -7,7 +7,19 @@ import inspect
 import io
 import pickle
 import sys
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+)
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +105,7 @@ class FunctionModel(PureModel):
     def __init__(self, model: Tuple[Callable, Any], maps_examples: bool):
         self.function, params = model
         leaves, self._tree = jax.tree_util.tree_flatten_with_path(params)
-        named = {_path(path, "params"): leaf for path, leaf in leaves}
+        named = _named((_path(path, "params"), leaf) for path, leaf in leaves)
         values = {name: jnp.asarray(leaf) for name, leaf in named.items() if _is_value(leaf)}
         self._named = named
         self._arguments = _arguments(self.function)
@@ -145,9 +157,9 @@ class EquinoxModel(PureModel):
     def __init__(self, model: Any, maps_examples: bool):
         eqx = sys.modules["equinox"]
         module, self._state = model if isinstance(model, tuple) else (model, None)
-        arrays, self._static = eqx.partition((module, self._state), eqx.is_array)
+        arrays, self._static = eqx.partition((module, self._state), _is_value_of_equinox)
         leaves, self._tree = jax.tree_util.tree_flatten_with_path(arrays)
-        values = {_equinox_path(path): leaf for path, leaf in leaves}
+        values = _named((_equinox_path(path), leaf) for path, leaf in leaves)
         names = [name for name in values if not name.startswith("state.")]
         self.maps_examples = maps_examples
         self._arguments = _arguments(type(module).__call__)
@@ -217,7 +229,7 @@ class EquinoxModel(PureModel):
         if new_state is None or not is_train:
             return outputs, {}
         leaves, _ = jax.tree_util.tree_flatten_with_path(
-            (None, eqx.filter(new_state, eqx.is_array))
+            (None, eqx.filter(new_state, _is_value_of_equinox))
         )
         return outputs, {_equinox_path(path): leaf for path, leaf in leaves}
 
@@ -238,7 +250,7 @@ class NNXModel(PureModel):
         self._trees = [tree for _, tree in flat]
         # Random numbers come from the seed of a pass, and these are where each stream begins.
         params, streams, others = (
-            {_path(path): leaf for path, leaf in leaves} for leaves, _ in flat
+            _named((_path(path), leaf) for path, leaf in leaves) for leaves, _ in flat
         )
         self._names = [list(params), list(others)]
         self._streams = streams
@@ -375,7 +387,14 @@ def _arguments(function: Callable) -> FrozenSet[str]:
 
 def _is_value(leaf: Any) -> bool:
     # Whole numbers and truth values are sizes and switches more often than not.
-    return isinstance(leaf, (jax.Array, numpy.ndarray, numpy.generic, float))
+    if isinstance(leaf, jax.Array):
+        return not _is_key(leaf)
+    return isinstance(leaf, (numpy.ndarray, numpy.generic, float))
+
+
+def _is_value_of_equinox(leaf: Any) -> bool:
+    # Keys of random numbers are no numbers, and stay as they are.
+    return isinstance(leaf, jax.Array) and not _is_key(leaf)
 
 
 def _is_key(leaf: Any) -> bool:
@@ -410,6 +429,19 @@ def _weights_first(names: Sequence[str]) -> List[str]:
         return layers.index(layer), attribute == "bias"
 
     return sorted(names, key=place)
+
+
+def _named(pairs: Iterable[Tuple[str, Any]]) -> Dict[str, Any]:
+    """Pairs of a name and a leaf as a dict."""
+    named: Dict[str, Any] = {}
+    for name, leaf in pairs:
+        if name in named:
+            raise ValueError(
+                f"Two parameters have the name {name!r}, which is made of the keys and attributes "
+                "on the way to each. Give one of them another."
+            )
+        named[name] = leaf
+    return named
 
 
 def _path(path: Sequence[Any], root: str = "") -> str:

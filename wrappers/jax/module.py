@@ -17,7 +17,7 @@ require("jax")
 
 import jax  # noqa: E402
 
-from ..module import FrameworkModule, GoBack  # noqa: E402
+from ..module import KEPT_STRUCTURES, FrameworkModule, GoBack, keep_last  # noqa: E402
 from ..tree import leaves  # noqa: E402
 from . import arrays  # noqa: E402
 from .arrays import is_tensor, tensor2xp, xp2tensor  # noqa: E402
@@ -107,6 +107,8 @@ class JAXModule(FrameworkModule):
 
     def create_parameters(self, inputs: ArgsKwargs) -> None:
         before = set(self._values)
+        # What was loaded has reached the values alone.
+        self._pure.made(self._values)
         self._pure.grow(inputs.args, inputs.kwargs)
         if before != set(self._pure.values):
             self._take_values()
@@ -146,6 +148,8 @@ class JAXModule(FrameworkModule):
                 return [None] * len(tensors)
             d_trained, d_tensors = get_gradients(outputs, gradients)
             for name, gradient in zip(self._trained, d_trained):
+                if gradient is None:
+                    continue
                 so_far = self._gradients.get(name)
                 self._gradients[name] = gradient if so_far is None else so_far + gradient
             return d_tensors
@@ -157,23 +161,19 @@ class JAXModule(FrameworkModule):
         return [values[name] for name in self._trained], [values[name] for name in self._rest]
 
     def _predictor(self, key: Any, rebuild: Rebuild) -> CompiledModel:
-        if key not in self._predicting:
-            self._predicting[key] = self._compiled(rebuild)
-        return self._predicting[key]
+        return keep_last(
+            self._predicting, key, lambda: self._compiled(rebuild, False), KEPT_STRUCTURES
+        )
 
     def _trainer(self, key: Any, rebuild: Rebuild) -> CompiledModel:
         # By the rate of dropout, which is read when the model is traced.
         training = self.of_rate(self._training, dict)
-        if key not in training:
-            training[key] = self._compiled(rebuild, self._predictor(key, rebuild))
-        return training[key]
+        return keep_last(training, key, lambda: self._compiled(rebuild, True), KEPT_STRUCTURES)
 
-    def _compiled(
-        self, rebuild: Rebuild, predictor: Optional[CompiledModel] = None
-    ) -> CompiledModel:
+    def _compiled(self, rebuild: Rebuild, is_train: bool) -> CompiledModel:
         fills_rows = self._pure.fills_rows if self._fill_rows is None else self._fill_rows
-        names, rate = (self._trained, self._rest), None if predictor is None else self._rate
-        return CompiledModel(self._pure, names, rate, rebuild, fills_rows, predictor)
+        names, rate = (self._trained, self._rest), self._rate if is_train else None
+        return CompiledModel(self._pure, names, rate, rebuild, fills_rows, is_train)
 
     # Parameters. A handle is the name.
 

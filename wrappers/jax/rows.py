@@ -46,7 +46,9 @@ def fill_up(tensor: Any, rows: int, fill: Any = None) -> Any:
         filled = type(array)(shape, array.dtype)
     filled[:count] = array
     filled[count:] = array[count - 1] if fill is None else fill
-    return filled if isinstance(filled, numpy.ndarray) else xp2tensor(filled)
+    if isinstance(filled, numpy.ndarray):
+        return filled
+    return xp2tensor(filled, device=_device(tensor))
 
 
 def cut_off(tensor: Any, rows: int) -> Any:
@@ -56,18 +58,24 @@ def cut_off(tensor: Any, rows: int) -> Any:
         return tensor
     if is_on_cpu(tensor):
         return numpy.asarray(tensor)[:rows]
-    return xp2tensor(tensor2xp(tensor)[:rows])
+    return xp2tensor(tensor2xp(tensor)[:rows], device=_device(tensor))
+
+
+def _device(tensor: Any) -> str:
+    """The name of the GPU that a tensor is on."""
+    return f"{tensor.device.platform}:{tensor.device.id}"
 
 
 def other_rows(tensors: Sequence[Any], rows: int) -> Optional[List[Any]]:
     """The inputs filled up with other rows than `fill_up` takes; None if all rows are alike."""
     arrays = [numpy.asarray(tensor) for tensor in tensors]
-    found = [i for i in range(len(arrays[0])) for a in arrays if (a[i] != a[-1]).any()]
-    has_floats = any(map(is_float, arrays))
+    with_rows = [array for array in arrays if array.ndim]
+    found = [i for i in range(len(with_rows[0])) for a in with_rows if (a[i] != a[-1]).any()]
+    has_floats = any(map(is_float, with_rows))
     if not found and not has_floats:
         return None
     row = found[0] if found else 0
-    return [fill_up(a, rows, numpy.nan if is_float(a) else a[row]) for a in arrays]
+    return [fill_up(a, rows, numpy.nan if is_float(a) else a[row]) if a.ndim else a for a in arrays]
 
 
 def are_equal(one: Any, other: Any) -> bool:

@@ -1,14 +1,19 @@
 """What is particular to how models are written for JAX."""
 
+import gc
+import weakref
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy
 import pytest
+from flax import nnx
 from numpy.testing import assert_array_equal
-from thinc.api import SGD
+from spacy_frameworks.wrappers.jax.arrays import zeros_like
+from thinc.api import SGD, ArgsKwargs
 
-from ..helpers import assert_close, normal, train, values, weights
+from ..helpers import assert_close, normal, take_gradients, train, values, weights
 from ..modules import jax as fw
 
 pytestmark = pytest.mark.jax
@@ -73,8 +78,6 @@ def test_integers_that_jax_would_cut_off_are_refused():
 
 
 def test_parameters_that_are_made_at_each_call_are_refused():
-    from flax import nnx
-
     class Forgetful(nnx.Module):
         def __call__(self, X):
             self.layer = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
@@ -90,3 +93,128 @@ def test_jax_has_what_numpy_has_for_16_bits():
     other.from_bytes(model.to_bytes())
     assert other.shims[0]._model[1]["W"].dtype == "bfloat16"
     assert_array_equal(other.predict(normal(3, 4)), model.predict(normal(3, 4)))
+
+
+class MakesALayer(nnx.Module):
+    """Has a layer, and makes another when it is first called."""
+
+    def __init__(self, seed):
+        self.rngs = nnx.Rngs(seed)
+        self.first = nnx.Linear(4, 4, rngs=self.rngs)
+        self.second = nnx.data(None)
+
+    def __call__(self, X):
+        if self.second is None:
+            self.second = nnx.Linear(4, 2, rngs=self.rngs)
+        return self.second(self.first(X))
+
+
+def test_loaded_values_stay_when_the_first_call_makes_others():
+    saved, loaded = (fw.Wrapper(MakesALayer(seed)) for seed in range(2))
+    loaded.from_bytes(saved.to_bytes())
+    loaded.predict(normal(3, 4))
+    assert "second.kernel" in values(loaded)
+    assert_array_equal(values(loaded)["first.kernel"], values(saved)["first.kernel"])
+
+
+def test_gradients_for_other_arrays_than_the_outputs_are_refused():
+    def convert_outputs(model, X_outputs, is_train):
+        Y = X_outputs[1] * 2
+        get_d_outputs = lambda dY: ArgsKwargs(([Y], [fw.xp2tensor(dY)]), {})  # noqa: E731
+        return fw.tensor2xp(Y), get_d_outputs
+
+    W, b = normal(3, 4), normal(3)
+    model = fw.Wrapper(fw.linear(W, b), convert_outputs=convert_outputs)
+    Y, backprop = model.begin_update(normal(5, 4))
+    with pytest.raises(ValueError, match=r"arrays that the model returned.*of shape \(5, 3\)"):
+        backprop(Y)
+
+
+def test_parameters_that_no_gradient_reaches_have_none():
+    model, X = fw.Wrapper(fw.unused(normal(3, 4), normal(3))), normal(5, 4)
+    Y, backprop = model.begin_update(X)
+    backprop(Y)
+    assert {name for _, name in take_gradients(model)} == {"jax:layer.bias", "jax:layer.kernel"}
+
+    def two(params, X):
+        return {"a": X @ params["W"], "b": X @ params["V"]}
+
+    model = fw.Wrapper((two, {"W": normal(4, 3), "V": normal(4, 3)}))
+    for output, name in (("a", "W"), ("b", "V")):
+        Y, backprop = model.begin_update(X)
+        backprop({"a": None, "b": None, output: Y[output]})
+        assert {name for _, name in take_gradients(model)} == {f"jax:{name}"}
+
+
+def test_a_gradient_may_be_written_to_after_its_backward_pass():
+    def embed(params, ids):
+        H = params["E"][ids]
+        for _ in range(6):
+            H = jnp.tanh(H @ params["W"])
+        return H
+
+    ids, params = numpy.arange(2048) % 7, {"E": normal(7, 256), "W": normal(256, 256) / 16}
+    found = []
+    for is_written in (False, True):
+        model = fw.Wrapper((embed, params), fill_rows=False)
+        Y, backprop = model.begin_update(ids)
+        dY = numpy.ones_like(Y)
+        backprop(dY)
+        dY[:] = 0 if is_written else 1
+        found.append(take_gradients(model)[model.shims[0].key("W")])
+    assert_close(found[1], found[0])
+
+
+class WithKey(eqx.Module):
+    linear: eqx.nn.Linear
+    key: jax.Array
+
+    def __init__(self):
+        self.linear, self.key = eqx.nn.Linear(4, 3, key=jax.random.key(0)), jax.random.key(1)
+
+    def __call__(self, x):
+        return self.linear(x)
+
+
+def test_keys_of_random_numbers_are_no_parameters():
+    model, X = fw.Wrapper(WithKey()), normal(5, 4)
+    train(model, SGD(0.1), steps=1)
+    assert set(values(model)) == {"linear.weight", "linear.bias"}
+    other = fw.Wrapper(WithKey()).from_bytes(model.to_bytes())
+    assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_zeros_are_zero_where_nothing_is_finite():
+    assert_array_equal(zeros_like(jnp.array([jnp.inf, jnp.nan, 1])), numpy.zeros(3))
+
+
+def test_numbers_of_python_among_the_inputs_keep_few_compiled_models():
+    model, X = fw.Wrapper((lambda params, X, scale: X * scale, {})), normal(3, 4)
+    for scale in range(20):
+        assert_close(model.predict((X, float(scale))), X * scale)
+        assert_close(model.begin_update((X, float(scale)))[0], X * scale)
+    module = model.shims[0].module
+    assert len(module._predicting) <= 8
+    assert all(len(of_rate) <= 8 for of_rate in module._training.values())
+
+
+def test_names_that_collide_are_refused():
+    W = normal(4, 3)
+    with pytest.raises(ValueError, match=r"Two parameters have the name 'a\.b'"):
+        fw.Wrapper((lambda params, X: X @ params["a.b"], {"a.b": W, "a": {"b": W}}))
+
+
+def test_what_is_compiled_goes_with_its_model():
+    def run():
+        model = fw.Wrapper(fw.function(*weights()))
+        train(model, SGD(0.1), steps=1)
+        return weakref.ref(model.shims[0].module)
+
+    client = jax.devices()[0].client
+    run()
+    gc.collect()
+    before = len(client.live_executables())
+    modules = [run() for _ in range(3)]
+    gc.collect()
+    assert not any(module() for module in modules)
+    assert len(client.live_executables()) <= before

@@ -21,8 +21,8 @@ CPU = "cpu:0"
 BIDIRECTIONAL = True
 RUNS_AFTER_FORK = False
 # How often a module's Python code runs for 20 passes of growing size, forward and back, and as
-# many predictions: once for each, and once to find out that rows may be filled up.
-MOST_CALLS = 3
+# many predictions: each filled up and, to find out that this may be done, once as it is.
+MOST_CALLS = 4
 PRINT_THREADS = """
 from pathlib import Path
 import jax
