@@ -16,9 +16,10 @@ the masks are arranged alike and float32, and zero where there is no row. It ret
 X's shape, but nO wide; what is there in places without rows is never read. Its gradient is zero
 there, and that of X is asked for where there are rows.
 
-A framework that compiles a network for each shape gives the arrangement a `fit`:
+A framework that compiles a network for each shape gives the arrangement a `fit` that returns few
+shapes, as `jax.py` does:
 
-    ARRANGEMENTS = {"FeedForward": partial(rows, fit=buckets((64,), (512,), (4096,), (32768,)))}
+    ARRANGEMENTS = {"FeedForward": partial(rows, fit=fit), ...}
 """
 
 from .build import build_network

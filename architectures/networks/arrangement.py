@@ -5,8 +5,8 @@ A function below is one arrangement. It takes
     network: The network's description.
     lengths: The lengths of the sequences, in rows; those without rows are left out.
     fit: From a shape that rows are to be brought into, without the width, to one that is at least
-        as large in each dimension. A framework that compiles anew for every shape hands over
-        `buckets(...)`, so that few shapes occur.
+        as large in each dimension. A framework that compiles anew for every shape hands over one
+        that returns few shapes, as `jax.py` does.
 
 and what it returns says what the network takes. Numbers of rows, places and lengths are int32,
 which the kernels of all frameworks know.
@@ -88,16 +88,6 @@ Arrange = Callable[[Any, numpy.ndarray], Arrangement]
 def exactly(shape: Shape) -> Shape:
     """No larger than need be."""
     return shape
-
-
-def buckets(*shapes: Shape) -> Fit:
-    """The first of these shapes that is large enough; beyond all, powers of two."""
-
-    def fit(shape: Shape) -> Shape:
-        fitting = (s for s in shapes if len(s) == len(shape) and all(map(int.__ge__, s, shape)))
-        return next(fitting, tuple(1 << (size - 1).bit_length() for size in shape))
-
-    return fit
 
 
 def rows(network: Any, lengths: numpy.ndarray, fit: Fit = exactly) -> Arrangement:

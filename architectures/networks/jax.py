@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, Tuple
 
 import jax
 import jax.numpy as jnp
+import numpy
 
-from ...wrappers.jax.rows import bucket
 from . import description
-from .arrangement import Shape, blocks, rows, spaced, time_first
+from .arrangement import Arrangement, Shape, blocks, rows, spaced, time_first
 from .description import EPSILON, Network
 
 # (kind of layer, Thinc's name) -> (the name here, whether it is stored transposed)
@@ -33,18 +33,34 @@ GATES = "ifco"
 
 
 def fit(shape: Shape) -> Shape:
-    """JAX compiles a network for each shape, so there are few. Many rows differ by half at most;
-    numbers of sequences, and of their steps, are powers of two."""
-    if len(shape) == 1:
-        return (bucket(*shape),)
-    return tuple(max(16, 1 << (size - 1).bit_length()) for size in shape)
+    """JAX compiles a network for each shape, so there are few: powers of two, from 64 rows up, and
+    from 32 sequences and steps."""
+    least = 64 if len(shape) == 1 else 32
+    return tuple(_power_of_two(size, least) for size in shape)
+
+
+def one_block(network: Any, lengths: numpy.ndarray) -> Arrangement:
+    """One block for all sequences, of few shapes: it has four times as many places as there are
+    rows, and steps in powers of two from 64 up. So a number of rows and of steps are one shape. Of
+    many short sequences among long ones, that is, where four times are too few, there are more
+    rows.
+    """
+    nT = _power_of_two(int(lengths.max(initial=0)), 64)
+    enough = max(int(lengths.sum()), int(numpy.count_nonzero(lengths)) * nT // 4)
+    size = _power_of_two(enough, 256)
+    shapes = {1: (size,), 2: (4 * size // nT, nT)}
+    return blocks(network, lengths, lambda shape: shapes[len(shape)], most=1)
+
+
+def _power_of_two(size: int, least: int) -> int:
+    return max(least, 1 << (size - 1).bit_length())
 
 
 ARRANGEMENTS = {
     "FeedForward": partial(rows, fit=fit),
     "WindowEncoder": partial(spaced, fit=fit),
     "BiLSTMEncoder": partial(time_first, fit=fit),
-    "TransformerEncoder": partial(blocks, fit=fit, most=1),
+    "TransformerEncoder": one_block,
 }
 
 Params = Dict[str, jax.Array]

@@ -22,7 +22,6 @@ from spacy_frameworks.architectures.networks.arrangement import (
     batch_first,
     blocks,
     blocks_and_masks,
-    buckets,
     spaced,
     time_first,
 )
@@ -35,7 +34,14 @@ from .test_networks import ONE_OF_EACH, build, data, one_of_each
 
 WINDOW = WindowEncoder(window_size=2)
 ARRANGE = [arrangements.rows, spaced, batch_first, time_first, blocks]
-FITS = [arrangements.exactly, buckets((64,), (4096,), (8, 64), (64, 8), (64, 64))]
+
+
+def larger(shape):
+    """With places to spare in each dimension."""
+    return tuple(max(32, 2 * size) for size in shape)
+
+
+FITS = [arrangements.exactly, larger]
 some_lengths = st.lists(st.integers(0, 60), min_size=1, max_size=30).filter(any)
 OPS = NumpyOps()
 
@@ -114,16 +120,33 @@ def test_blocks_and_masks_are_told_apart(n_blocks, n_masks):
     assert blocks_and_masks(found, n_masks) == (found, [])
 
 
-@pytest.mark.thinc
-def test_few_shapes_occur_in_buckets():
-    fit = buckets((1, 512), (64, 64), (16, 512), (256, 64))
+@pytest.mark.jax
+@pytest.mark.parametrize("network", ONE_OF_EACH, ids=repr)
+def test_few_shapes_occur_where_each_is_compiled(network):
+    arrange = framework_file("jax").ARRANGEMENTS[type(network).__name__]
     rng, shapes = numpy.random.default_rng(0), set()
     for _ in range(1000):
-        lengths = rng.integers(0, rng.integers(2, 500), rng.integers(1, 16))
-        arranged = batch_first(None, numpy.append(lengths, 1), fit)
+        lengths = rng.integers(1, rng.integers(2, 80), rng.integers(1, 130))
+        arranged = arrange(network, lengths)
         shapes.add((arranged.shape, *(array.shape for array in arranged.arguments)))
-    assert len(shapes) <= 4
-    assert fit((3, 1000)) == (4, 1024)
+    assert len(shapes) <= 12
+
+
+@pytest.mark.jax
+@given(lengths=some_lengths)
+def test_the_block_of_few_shapes_holds_all_sequences(lengths):
+    from spacy_frameworks.architectures.networks.jax import one_block
+
+    rows, lengths = some_rows(lengths), numpy.array(lengths)
+    arranged = one_block(None, lengths)
+    places, block = arranged.arguments
+    array = arranged.spread(OPS, rows)
+    assert len(places) == len(array) and block.size == 4 * len(array)
+    lines = [line[line >= 0].tolist() for line in block]
+    starts = numpy.cumsum(lengths) - lengths
+    expected = [[*range(start, start + n)] for start, n in zip(starts, lengths) if n]
+    assert sorted(filter(None, lines)) == expected
+    assert_array_equal(array[block.reshape(-1)[places[: len(rows)]]], rows)
 
 
 @pytest.mark.parametrize("framework", SHIPPED_IDS)
@@ -162,9 +185,8 @@ def test_places_without_rows_change_nothing(framework, network, monkeypatch):
     expected, backprop = model.begin_update(X)
     d_expected = backprop(truth)
     file, name = framework_file(framework), type(network).__name__
-    fit = buckets((1024,), (32, 128), (128, 32))
     inputs._arrange.cache_clear()
-    monkeypatch.setitem(file.ARRANGEMENTS, name, partial(file.ARRANGEMENTS[name], fit=fit))
+    monkeypatch.setitem(file.ARRANGEMENTS, name, partial(file.ARRANGEMENTS[name], fit=larger))
     came, backprop = model.begin_update(X)
     d_came = backprop(truth)
     inputs._arrange.cache_clear()
