@@ -120,9 +120,14 @@ def find_part(framework: Framework, name: str) -> ModuleType | None:
     name: Such as "module", "arrays", or "rnn".
     """
     folder = framework.folder or f"{__package__}.{framework.id}"
-    if importlib.util.find_spec(f"{folder}.{name}") is None:
+    try:
+        spec = importlib.util.find_spec(f"{folder}.{name}")
+    except ModuleNotFoundError as error:
+        # A folder that is not there, or a module and no package, and not something that it needs.
+        if error.name is None or not f"{folder}.{name}.".startswith(f"{error.name}."):
+            raise
         return None
-    return importlib.import_module(f"{folder}.{name}")
+    return None if spec is None else importlib.import_module(f"{folder}.{name}")
 
 
 def get_part(framework: Framework, name: str) -> ModuleType:

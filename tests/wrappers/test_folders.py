@@ -152,8 +152,10 @@ def test_modules_define_what_is_declared_with_the_same_arguments(framework):
     own = methods(definitions(framework, "module.py")["FrameworkModule"])
     for name in set(own) & set(declared) - {"__init__"}:
         assert arguments(own[name]) == arguments(declared[name]), name
-    # Beyond that they have nothing that others could call.
-    assert not {name for name in set(own) - set(declared) if not name.startswith("_")}
+    # Beyond that they have nothing that others could call. The model is an attribute there, and may
+    # be put together anew each time.
+    beyond = set(own) - set(declared) - {"model"}
+    assert not {name for name in beyond if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("framework", FOLDERS)
