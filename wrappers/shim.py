@@ -174,7 +174,8 @@ class FrameworkShim(Shim):
 
     def _check_dropout(self, module: FrameworkModule) -> None:
         # Before all layers are there, nobody knows.
-        if self.governs_dropout and module.is_materialized() and not module.dropout_layers():
+        are_there = module.is_complete or module.is_materialized()
+        if self.governs_dropout and are_there and not module.dropout_layers():
             raise ValueError(
                 f"The wrapper was given a rate of dropout, but no layer of "
                 f"{type(module.model).__name__} drops out. Add a dropout layer of {self._token} to "
