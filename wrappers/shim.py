@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type, cast
 
 from thinc.api import Optimizer, get_array_module
@@ -15,7 +14,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive
 
 from . import weights
-from .framework import framework_of, get_framework, get_part
+from .framework import framework_of, get_framework
 from .module import FrameworkModule, module_class
 from .process import started
 from .tree import leaves
@@ -183,11 +182,6 @@ class FrameworkShim(Shim):
             )
 
     # Arrays
-
-    @property
-    def arrays(self) -> ModuleType:
-        """The conversions of arrays in the framework's folder."""
-        return get_part(get_framework(self.framework), "arrays")
 
     def from_xp(self, array: Any, requires_grad: bool = False) -> Any:
         """An array as the framework's tensor on this shim's device."""

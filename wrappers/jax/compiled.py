@@ -8,7 +8,7 @@ import jax
 import numpy
 
 from .arrays import is_float
-from .models import PureModel, Rebuild
+from .models import Pass, PureModel, Rebuild
 from .rows import are_close, are_equal, bucket, count_rows, cut_off, fill_up, other_rows
 
 # The values that are trained, and the rest.
@@ -59,7 +59,9 @@ class CompiledModel:
     ) -> Tuple[Any, Dict[str, Any]]:
         names = (*self._names[0], *self._names[1])
         values = dict(zip(names, (*trained, *rest)))
-        return self._pure.run(values, seed, self._rate, self._is_train, tensors, self._rebuild)
+        return self._pure.run(
+            values, Pass(tensors, self._rebuild, self._is_train, seed, self._rate)
+        )
 
     def _run_and_record(
         self, trained: Sequence[Any], rest: Sequence[Any], tensors: Sequence[Any], seed: Any

@@ -15,6 +15,7 @@ from typing import (
     Iterable,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -30,6 +31,23 @@ from .arrays import is_float
 # From the tensors among the inputs to the arguments and keyword arguments of a call.
 Rebuild = Callable[[Sequence[Any]], Tuple[Sequence[Any], Mapping[str, Any]]]
 Values = Mapping[str, Any]
+
+
+class Pass(NamedTuple):
+    """One pass through a model.
+
+    tensors: The tensors among the inputs.
+    rebuild: From them to the arguments.
+    is_train: Whether it is one in training.
+    seed: A number that is another one for each pass; None in evaluation mode.
+    rate: The rate of dropout in training; None leaves each layer its own.
+    """
+
+    tensors: Sequence[Any]
+    rebuild: Rebuild
+    is_train: bool
+    seed: Any
+    rate: Optional[float]
 
 
 class PureModel:
@@ -53,20 +71,8 @@ class PureModel:
         """Whether this is how such a model is written."""
         raise NotImplementedError
 
-    def run(
-        self,
-        values: Values,
-        seed: Any,
-        rate: Optional[float],
-        is_train: bool,
-        tensors: Sequence[Any],
-        rebuild: Rebuild,
-    ) -> Tuple[Any, Dict[str, Any]]:
-        """The outputs, and those of the values that the pass has changed.
-
-        seed: A number that is another one for each pass; None in evaluation mode.
-        rate: The rate of dropout in training; None leaves each layer its own.
-        """
+    def run(self, values: Values, pass_: Pass) -> Tuple[Any, Dict[str, Any]]:
+        """The outputs, and those of the values that the pass has changed."""
         raise NotImplementedError
 
     def made(self, values: Values) -> Any:
@@ -127,27 +133,19 @@ class FunctionModel(PureModel):
         leaves = [values.get(name, leaf) for name, leaf in self._named.items()]
         return jax.tree_util.tree_unflatten(self._tree, leaves)
 
-    def run(
-        self,
-        values: Values,
-        seed: Any,
-        rate: Optional[float],
-        is_train: bool,
-        tensors: Sequence[Any],
-        rebuild: Rebuild,
-    ) -> Tuple[Any, Dict[str, Any]]:
+    def run(self, values: Values, pass_: Pass) -> Tuple[Any, Dict[str, Any]]:
         params = self._params(values)
-        training = {"training": is_train} if "training" in self._arguments else {}
+        training = {"training": pass_.is_train} if "training" in self._arguments else {}
 
         def call(key: Any, *tensors: Any) -> Any:
-            args, kwargs = rebuild(tensors)
+            args, kwargs = pass_.rebuild(tensors)
             keys = {"key": key} if self.takes_seed else {}
             return self.function(params, *args, **training, **keys, **kwargs)
 
-        key = jax.random.key(seed) if self.takes_seed and is_train else None
+        key = jax.random.key(pass_.seed) if self.takes_seed and pass_.is_train else None
         if self.maps_examples:
-            call = _mapped(call, key, tensors)
-        return call(key, *tensors), {}
+            call = _mapped(call, key, pass_.tensors)
+        return call(key, *pass_.tensors), {}
 
 
 class EquinoxModel(PureModel):
@@ -192,22 +190,14 @@ class EquinoxModel(PureModel):
         nodes = jax.tree_util.tree_leaves(self._static, is_leaf=_is_equinox_dropout)
         return [(node, "p") for node in nodes if _is_equinox_dropout(node)]
 
-    def run(
-        self,
-        values: Values,
-        seed: Any,
-        rate: Optional[float],
-        is_train: bool,
-        tensors: Sequence[Any],
-        rebuild: Rebuild,
-    ) -> Tuple[Any, Dict[str, Any]]:
+    def run(self, values: Values, pass_: Pass) -> Tuple[Any, Dict[str, Any]]:
         eqx = sys.modules["equinox"]
         module, state = self._combined(values)
-        module = eqx.nn.inference_mode(module, value=not is_train)
-        if rate is not None:
+        module = eqx.nn.inference_mode(module, value=not pass_.is_train)
+        if pass_.rate is not None:
             module = jax.tree_util.tree_map(
                 lambda node: (
-                    eqx.tree_at(lambda layer: layer.p, node, rate)
+                    eqx.tree_at(lambda layer: layer.p, node, pass_.rate)
                     if _is_equinox_dropout(node)
                     else node
                 ),
@@ -216,17 +206,17 @@ class EquinoxModel(PureModel):
             )
 
         def call(key: Any, *tensors: Any) -> Any:
-            args, kwargs = rebuild(tensors)
+            args, kwargs = pass_.rebuild(tensors)
             states = () if state is None else (state,)
             keys = {} if key is None else {"key": key}
             outputs = module(*args, *states, **keys, **kwargs)
             return outputs if states else (outputs, None)
 
-        key = jax.random.key(seed) if self.takes_seed and is_train else None
+        key = jax.random.key(pass_.seed) if self.takes_seed and pass_.is_train else None
         if self.maps_examples:
-            call = _mapped(call, key, tensors, out_axes=(0, None))
-        outputs, new_state = call(key, *tensors)
-        if new_state is None or not is_train:
+            call = _mapped(call, key, pass_.tensors, out_axes=(0, None))
+        outputs, new_state = call(key, *pass_.tensors)
+        if new_state is None or not pass_.is_train:
             return outputs, {}
         leaves, _ = jax.tree_util.tree_flatten_with_path(
             (None, eqx.filter(new_state, _is_value_of_equinox))
@@ -296,36 +286,28 @@ class NNXModel(PureModel):
         self._module(*args, **kwargs)
         self._split()
 
-    def run(
-        self,
-        values: Values,
-        seed: Any,
-        rate: Optional[float],
-        is_train: bool,
-        tensors: Sequence[Any],
-        rebuild: Rebuild,
-    ) -> Tuple[Any, Dict[str, Any]]:
+    def run(self, values: Values, pass_: Pass) -> Tuple[Any, Dict[str, Any]]:
         nnx = _nnx()
         streams = self._streams
-        if seed is not None:
+        if pass_.seed is not None:
             streams = {
-                name: jax.random.fold_in(leaf, seed) if _is_key(leaf) else leaf
+                name: jax.random.fold_in(leaf, pass_.seed) if _is_key(leaf) else leaf
                 for name, leaf in streams.items()
             }
         module = nnx.merge(self._graph, *self._states(values, streams))
-        module.train() if is_train else module.eval()
+        module.train() if pass_.is_train else module.eval()
         for _, node in list(nnx.iter_graph(module)):
             attribute = _nnx_rate(node)
-            if rate is not None and attribute is not None:
-                setattr(node, attribute, rate)
+            if pass_.rate is not None and attribute is not None:
+                setattr(node, attribute, pass_.rate)
         if self.maps_examples:
             outputs = nnx.vmap(
-                lambda module, *tensors: _call(module, rebuild, tensors),
-                in_axes=(None, *_axes(tensors)),
-            )(module, *tensors)
+                lambda module, *tensors: _call(module, pass_.rebuild, tensors),
+                in_axes=(None, *_axes(pass_.tensors)),
+            )(module, *pass_.tensors)
         else:
-            outputs = _call(module, rebuild, tensors)
-        if not is_train:
+            outputs = _call(module, pass_.rebuild, pass_.tensors)
+        if not pass_.is_train:
             return outputs, {}
         _, params, _, others = nnx.split(module, nnx.Param, nnx.RngState, ...)
         found = {

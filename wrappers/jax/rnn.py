@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import jax.numpy as jnp
 
 from ..mask import check_sequence
 from .arrays import is_tensor
-from .models import PureModel, Rebuild, Values
+from .models import Pass, PureModel, Values
 
 
 class PaddedRNN:
@@ -56,19 +56,10 @@ class RecurrentModel(PureModel):
     def may_grow(self) -> bool:
         return False
 
-    def run(
-        self,
-        values: Values,
-        seed: Any,
-        rate: Optional[float],
-        is_train: bool,
-        tensors: Sequence[Any],
-        rebuild: Rebuild,
-    ) -> Tuple[Any, Dict[str, Any]]:
-        (X, lengths), _ = rebuild(tensors)
-        Y, changed = self._inner.run(
-            _inside(values), seed, rate, is_train, [X.swapaxes(0, 1), lengths], self._arguments
-        )
+    def run(self, values: Values, pass_: Pass) -> Tuple[Any, Dict[str, Any]]:
+        (X, lengths), _ = pass_.rebuild(pass_.tensors)
+        inner = pass_._replace(tensors=[X.swapaxes(0, 1), lengths], rebuild=self._arguments)
+        Y, changed = self._inner.run(_inside(values), inner)
         is_sequence = is_tensor(Y) and Y.ndim == 3
         check_sequence(self._rnn_class, Y, is_sequence, "one array of shape (batch, time, nO)")
         is_step = jnp.arange(X.shape[0])[:, None] < lengths
