@@ -190,6 +190,10 @@ class FrameworkModule:
         """Call a model that makes its parameters when it is first called."""
         self.predict(inputs)
 
+    def outputs_to_xp(self, outputs: Any) -> Any:
+        """What a pass returned, with arrays in place of the tensors."""
+        return convert_recursive(self.arrays.is_tensor, self.arrays.tensor2xp, outputs)
+
     def has_overflowed(self) -> bool:
         """Whether the gradients are worth nothing, as after an overflow in 16 bits."""
         return False

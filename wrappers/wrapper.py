@@ -121,6 +121,7 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
         _check_integers(model, X, error)
         raise
     Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
+    Y = _apart(Y, X)
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
 
@@ -185,8 +186,7 @@ def _build(model: Model, X: Any, Y: Any) -> None:
 
 def _width(data: Any) -> Optional[int]:
     """The last dimension of a float array or a sequence type with one in it, else None."""
-    if isinstance(data, (Padded, Ragged)):
-        data = data.data
+    data = _data_of(data)
     if is_xp_array(data) and data.ndim >= 2 and data.shape[-1]:
         return int(data.shape[-1])
     return None
@@ -224,7 +224,7 @@ def _check_labels(model: Model, width: int, Y: Any) -> None:
 
 
 def _check_nan(model: Model, X: Any) -> None:
-    for array in leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X):
+    for array in leaves(is_xp_array, _data_of(X)):
         # The minimum is the cheapest number in which NaN survives.
         least = array.min() if array.dtype.kind == "f" and array.size else None
         if least is not None and bool(least != least):
@@ -242,7 +242,7 @@ def _check_nan(model: Model, X: Any) -> None:
 def _check_integers(model: Model, X: Any, error: Exception) -> None:
     """Raise ValueError if the module may have failed because it was given integers. Until then
     nobody knows: it may have wanted them, to look up rows."""
-    arrays = leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X)
+    arrays = leaves(is_xp_array, _data_of(X))
     names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "iu"})
     if names:
         raise ValueError(
@@ -260,12 +260,36 @@ def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
         )
 
 
+# Memory: whoever gets an output may write into it, as Thinc's add() does.
+
+
+def _apart(Y: Any, X: Any) -> Any:
+    """An output with memory of its own, where it shares some with the input. A module may return
+    what it was given, as dropout does in a prediction."""
+    if is_xp_array(Y):
+        given = [X] if is_xp_array(X) else leaves(is_xp_array, _data_of(X))
+        return Y.copy() if any(_share_memory(Y, array) for array in given) else Y
+    elif isinstance(Y, (Padded, Ragged)):
+        return _with_data(Y, _apart(Y.data, X))
+    # What a converter makes of classes of its own is left alone.
+    elif type(Y) in (list, tuple):
+        return type(Y)(_apart(item, X) for item in Y)
+    elif type(Y) is dict:
+        return {key: _apart(item, X) for key, item in Y.items()}
+    return Y
+
+
+def _share_memory(array: Any, other: Any) -> bool:
+    xp = get_array_module(array)
+    return xp is get_array_module(other) and bool(xp.may_share_memory(array, other))
+
+
 # Batches without rows: several kernels refuse them, and batch statistics of nothing are NaN.
 
 
 def has_no_rows(X: Any) -> bool:
     """Whether a batch is without items; with_array([]) makes one of shape (0, 0)."""
-    data = X.data if isinstance(X, (Padded, Ragged)) else X
+    data = _data_of(X)
     # A Padded has its items in the second dimension.
     return is_xp_array(data) and data.ndim >= 2 and 0 in data.shape[:-1]
 
@@ -279,7 +303,7 @@ def _all_without_rows(X: Any) -> bool:
 
 def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     """The forward pass for such a batch: no rows of width nO."""
-    data = X.data if isinstance(X, (Padded, Ragged)) else X
+    data = _data_of(X)
     if model.has_dim("nO") is not True:
         _ask_for_width(model, X)
     rows = data.shape[:-1] if is_xp_array(data) else (0,)
@@ -313,6 +337,10 @@ def _ask_for_width(model: Model, X: Any) -> None:
 
 def _is_integer(obj: Any) -> bool:
     return is_xp_array(obj) and obj.dtype.kind != "f"
+
+
+def _data_of(X: Any) -> Any:
+    return X.data if isinstance(X, (Padded, Ragged)) else X
 
 
 def _with_data(X: Any, data: Any) -> Any:
@@ -365,7 +393,7 @@ def convert_default_outputs(
     """Tensors to arrays in the same nest, and their gradients back."""
     shim = get_shim(model)
     _, outputs = X_outputs
-    Y = convert_recursive(shim.is_tensor, shim.to_xp, outputs)
+    Y = get_module(model).outputs_to_xp(outputs)
 
     def get_d_outputs(dY: Any) -> ArgsKwargs:
         # An output without a gradient (None, or left out of a dict) does not take part.
@@ -426,4 +454,4 @@ def convert_rnn_outputs(
     def get_d_outputs(dYp: Padded) -> ArgsKwargs:
         return output_gradients(shim, [output], [dYp.data])
 
-    return _with_data(Xp, shim.to_xp(output)), get_d_outputs
+    return _with_data(Xp, get_module(model).outputs_to_xp(output)), get_d_outputs

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from thinc.shims import PyTorchGradScaler
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import get_torch_default_device
+from thinc.util import convert_recursive, get_torch_default_device
 
 from ..module import FrameworkModule, GoBack
 from ..threads import on_threads
@@ -18,6 +19,10 @@ from . import arrays
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 _is_lazy = torch.nn.parameter.is_lazy
+
+# Steps that put their result into new memory, and compute no gradient from it: linear layers of
+# matrices and LayerNorm. What they return may be handed out as it is.
+_KEEP_NO_RESULT = {"AddmmBackward0", "OneDNNLinearBackward", "NativeLayerNormBackward0"}
 
 
 class PyTorchModule(FrameworkModule):
@@ -47,6 +52,10 @@ class PyTorchModule(FrameworkModule):
         self._grad_scaler = grad_scaler
         self._serialize_model = serialize_model
         self._deserialize_model = deserialize_model
+        # Whether the model writes into its inputs, by mode: found out in the first pass of each.
+        self._writes: Dict[bool, bool] = {}
+        # Where the parameters are, when they were needed.
+        self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
         grad_scaler.to_(device)
         super().__init__(model, device, **shared)
 
@@ -96,8 +105,13 @@ class PyTorchModule(FrameworkModule):
 
     # Running
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, enabled=self._mixed_precision)
+    def _autocast(self) -> ContextManager[Any]:
+        device = self.device.type
+        # To enter it takes as long as a layer does. Before 2.4, PyTorch has no one way to ask.
+        can_tell = hasattr(torch, "get_autocast_dtype")
+        if can_tell and not self._mixed_precision and not torch.is_autocast_enabled(device):
+            return contextlib.nullcontext()
+        return torch.autocast(device, enabled=self._mixed_precision)
 
     def _on_threads(self) -> on_threads:
         return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
@@ -107,7 +121,7 @@ class PyTorchModule(FrameworkModule):
         if self.model.training:
             self.model.eval()
         with torch.no_grad(), self._autocast(), self._on_threads():
-            return self.model(*inputs.args, **inputs.kwargs)
+            return self._run(inputs, is_train=False)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         # Looked up first: it goes through all modules.
@@ -115,7 +129,7 @@ class PyTorchModule(FrameworkModule):
             self.model.train()
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
-            outputs = self.model(*inputs.args, **inputs.kwargs)
+            outputs = self._run(inputs, is_train=True)
         tensors = leaves(is_tensor, inputs)
         d_inputs = [tensor for tensor in tensors if tensor.requires_grad]
 
@@ -135,6 +149,7 @@ class PyTorchModule(FrameworkModule):
                 scaled = self._grad_scaler.scale([grad for _, grad in pairs])
                 with self._on_threads():
                     torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
+                self._separate([grad for _, grad in pairs], d_inputs)
                 self._unscale(d_inputs)
                 for parameter, gradient in before:
                     added = 0 if parameter.grad is None else parameter.grad
@@ -142,6 +157,51 @@ class PyTorchModule(FrameworkModule):
             return [tensor.grad for tensor in tensors]
 
         return outputs, go_back
+
+    def _run(self, inputs: ArgsKwargs, is_train: bool) -> Any:
+        """Call the model. The tensors among the inputs share the caller's memory, so a model that
+        writes into them, as `ReLU(inplace=True)` does, is given copies. Whether it does is found
+        out in its first pass in training and in its first prediction.
+
+        Raises RuntimeError if it writes into them later and did not then.
+        """
+        # In inference mode, tensors do not count how often they are written.
+        counts = not torch.is_inference_mode_enabled()
+        is_shared = counts and self._writes.get(is_train) is False
+        if not is_shared:
+            inputs = convert_recursive(is_tensor, torch.clone, inputs)
+        tensors = leaves(is_tensor, inputs) if counts else []
+        before = [tensor._version for tensor in tensors]
+        outputs = self.model(*inputs.args, **inputs.kwargs)
+        writes = [tensor._version for tensor in tensors] != before
+        if counts:
+            self._writes[is_train] = writes or self._writes.get(is_train, False)
+        if writes and is_shared:
+            raise RuntimeError(
+                f"{type(self.model).__name__} has written into its input, whose memory is the "
+                "caller's. It did not in its first pass, so it was given no copy; from now on it "
+                "is. The arrays of this batch have changed. Let forward() write into a copy: "
+                "X = X.clone()."
+            )
+        return outputs
+
+    def _separate(self, handed: Sequence[torch.Tensor], d_inputs: Sequence[torch.Tensor]) -> None:
+        """Give each gradient memory of its own. Where a parameter or an input was a view, PyTorch
+        keeps a view of what it was handed, or of another's gradient; and Thinc's layers write into
+        the arrays that they hand over and get."""
+        if self._holders is None:
+            # To go through all modules takes as long as a small one's pass.
+            self._holders = [module._parameters for module in self.model.modules()]
+        # Tied ones once.
+        owners = {id(tensor): tensor for holder in self._holders for tensor in holder.values()}
+        seen = {gradient.untyped_storage().data_ptr() for gradient in handed}
+        for owner in (*owners.values(), *d_inputs):
+            gradient = None if owner is None else owner.grad
+            if gradient is not None and gradient.layout is torch.strided:
+                place = gradient.untyped_storage().data_ptr()
+                if place in seen:
+                    owner.grad = gradient.clone()
+                seen.add(place)
 
     def _take_gradients(self) -> list[Tuple[torch.Tensor, torch.Tensor]]:
         """With a grad scaler: earlier passes' gradients, which must not be scaled back twice."""
@@ -162,6 +222,13 @@ class PyTorchModule(FrameworkModule):
             for tensor in d_inputs:
                 if tensor.grad is not None:
                     tensor.grad.zero_()
+
+    def outputs_to_xp(self, outputs: Any) -> Any:
+        # Of several outputs, one may have been computed from another.
+        step = outputs.grad_fn if is_tensor(outputs) else None
+        if step is not None and step.name() in _KEEP_NO_RESULT:
+            return tensor2xp(outputs.detach())
+        return super().outputs_to_xp(outputs)
 
     def has_overflowed(self) -> bool:
         return bool(self._grad_scaler.found_inf)

@@ -42,6 +42,11 @@ def sequential(W1, b1, W2, b2):
     return torch.nn.Sequential(linear(W1, b1), torch.nn.ReLU(), linear(W2, b2))
 
 
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    return torch.nn.Sequential(linear(W, b), torch.nn.Tanh())
+
+
 class TwoLayer(torch.nn.Module):
     def __init__(self, hidden, output):
         super().__init__()

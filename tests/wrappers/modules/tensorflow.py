@@ -51,6 +51,14 @@ def sequential(W1, b1, W2, b2):
     return module
 
 
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    layers = [keras.Input((W.shape[1],)), keras.layers.Dense(W.shape[0], activation="tanh")]
+    module = keras.Sequential(layers)
+    module.set_weights([W.T, b])
+    return module
+
+
 def functional(W1, b1, W2, b2):
     X = keras.Input((W1.shape[1],))
     hidden = keras.layers.Dense(W1.shape[0], activation="relu")(X)

@@ -37,6 +37,16 @@ def sequential(W1, b1, W2, b2):
     return toy.Sequential(linear(W1, b1), toy.ReLU(), linear(W2, b2))
 
 
+class Tanh(toy.Module):
+    def forward(self, X):
+        return np.tanh(X)
+
+
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    return toy.Sequential(linear(W, b), Tanh())
+
+
 class TwoLayer(toy.Module):
     def __init__(self, hidden, output):
         self.hidden, self.output = hidden, output
