@@ -194,6 +194,10 @@ class FrameworkModule:
         """What a pass returned, with arrays in place of the tensors."""
         return convert_recursive(self.arrays.is_tensor, self.arrays.tensor2xp, outputs)
 
+    def leaves_overflows_out(self) -> bool:
+        """Whether gradients may overflow, as in 16 bits, since such a step is then left out."""
+        return False
+
     def has_overflowed(self) -> bool:
         """Whether the gradients are worth nothing, as after an overflow in 16 bits."""
         return False

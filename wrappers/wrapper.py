@@ -9,6 +9,7 @@ from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
+from .arrays import has_nan, is_finite
 from .framework import get_framework, get_part, require
 from .module import FrameworkModule, check_rate
 from .position import gives_the_output
@@ -51,7 +52,8 @@ def wrap(
     Raises ImportError if the framework is not installed.
     """
     require(framework)
-    shim = FrameworkShim(framework, module, config=config, device=device, **options)
+    name = model_name or framework
+    shim = FrameworkShim(framework, module, config=config, device=device, layer=name, **options)
     pair_gpu_allocator(framework)
     attrs: Dict[str, Any] = {
         "convert_inputs": convert_inputs or convert_default_inputs,
@@ -62,7 +64,7 @@ def wrap(
         shim.govern_dropout()
         attrs["dropout_rate"] = dropout
     return model_class(
-        model_name or framework,
+        name,
         forward,
         init=init,
         attrs=attrs,
@@ -110,7 +112,7 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
         _build(model, X, None)
     if has_no_rows(X) or (model.has_dim("nO") is True and _all_without_rows(X)):
         return forward_no_rows(model, X)
-    _check_nan(model, X)
+    _check_input(model, X)
     inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
     try:
         shim.materialize(inputs)
@@ -138,7 +140,9 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
             )
         _check_gradient(model, Y, dY)
         is_done = is_train
-        return get_dX(backprop_outputs(get_d_outputs(dY)))
+        dX = get_dX(backprop_outputs(get_d_outputs(dY)))
+        _check_own_gradient(model, dX, dY)
+        return dX
 
     return Y, backprop
 
@@ -223,20 +227,20 @@ def _check_labels(model: Model, width: int, Y: Any) -> None:
     )
 
 
-def _check_nan(model: Model, X: Any) -> None:
+def _check_input(model: Model, X: Any) -> None:
     for array in leaves(is_xp_array, _data_of(X)):
-        # The minimum is the cheapest number in which NaN survives.
-        least = array.min() if array.dtype.kind == "f" and array.size else None
-        if least is not None and bool(least != least):
-            xp = get_array_module(array)
-            rows = xp.isnan(array.reshape((array.shape[0] if array.ndim else 1, -1))).any(axis=1)
-            if bool(rows.any()):
-                raise ValueError(
-                    f"The input of '{model.name}' has NaN in {int(rows.sum())} of its "
-                    f"{len(rows)} rows, first in row {int(rows.argmax())}. Look at the data and "
-                    "the layers before this one; in training, lower the learn rate or clip "
-                    "gradients (optimizer.grad_clip)."
-                )
+        if has_nan(array):
+            raise ValueError(
+                f"The input of '{model.name}' has NaN in {_rows_with_nan(array)}. Look at the data "
+                "and the layers before this one; in training, lower the learn rate or clip "
+                "gradients (optimizer.grad_clip)."
+            )
+
+
+def _rows_with_nan(array: Any) -> str:
+    xp = get_array_module(array)
+    rows = xp.isnan(array.reshape((array.shape[0] if array.ndim else 1, -1))).any(axis=1)
+    return f"{int(rows.sum())} of its {len(rows)} rows, first in row {int(rows.argmax())}"
 
 
 def _check_integers(model: Model, X: Any, error: Exception) -> None:
@@ -258,6 +262,32 @@ def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
             f"The gradient handed to '{model.name}' has shape {dY.shape}, but its output has shape "
             f"{Y.shape}. Both need one column per label and one row per item."
         )
+    for array in _with_nan(model, dY):
+        raise ValueError(
+            f"The gradient handed to '{model.name}' has NaN in {_rows_with_nan(array)}. No weight "
+            "has changed. Look at the loss, the labels, and the layers behind this one; lower the "
+            "learn rate or clip gradients (optimizer.grad_clip)."
+        )
+
+
+def _check_own_gradient(model: Model, dX: Any, dY: Any) -> None:
+    for array in _with_nan(model, dX):
+        get_shim(model).clear_gradients()
+        handed = leaves(is_xp_array, _data_of(dY))
+        what = "finite gradient" if all(map(is_finite, handed)) else "gradient with infinity in it"
+        raise ValueError(
+            f"The module of '{model.name}' was handed a {what}, but that of its input has NaN in "
+            f"{_rows_with_nan(array)}. No weight has changed, and the gradients of this layer are "
+            "cleared. Look at what has no gradient in the module for this input, such as the root "
+            "or the norm of 0; lower the learn rate or clip gradients (optimizer.grad_clip)."
+        )
+
+
+def _with_nan(model: Model, gradients: Any) -> List[Any]:
+    """The gradients that have NaN in them, where that is an error."""
+    if get_module(model).leaves_overflows_out():
+        return []
+    return [array for array in leaves(is_xp_array, _data_of(gradients)) if has_nan(array)]
 
 
 # Memory: whoever gets an output may write into it, as Thinc's add() does.

@@ -230,6 +230,9 @@ class PyTorchModule(FrameworkModule):
             return tensor2xp(outputs.detach())
         return super().outputs_to_xp(outputs)
 
+    def leaves_overflows_out(self) -> bool:
+        return bool(self._grad_scaler._enabled)
+
     def has_overflowed(self) -> bool:
         return bool(self._grad_scaler.found_inf)
 

@@ -67,6 +67,14 @@ def functional(W1, b1, W2, b2):
     return module
 
 
+def root(W1, b1, W2, b2):
+    """The root of 0 has no gradient."""
+    layers = [keras.Input((W1.shape[1],)), keras.layers.Dense(W1.shape[0], activation=tf.sqrt)]
+    module = keras.Sequential([*layers, keras.layers.Dense(W2.shape[0])])
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
 @keras.saving.register_keras_serializable("tests")
 class TwoLayer(keras.Model):
     def __init__(self, hidden, output, **kwargs):
