@@ -329,14 +329,13 @@ class FrameworkShim(Shim):
         """Use the given values, such as an optimizer's averages, until the block is left."""
         backup: List[Tuple[Any, FloatsXd]] = []
         module = self.module
-        if module is not None:
-            for name, handle in module.parameters().items():
+        try:
+            for name, handle in {} if module is None else module.parameters().items():
                 if self.key(name) in params:
                     value = module.get_value(handle)
                     backup.append((handle, value.copy()))
                     averages = params[self.key(name)].reshape(value.shape)
                     module.set_value(handle, cast(FloatsXd, averages))
-        try:
             yield
         finally:
             for handle, value in backup:

@@ -11,7 +11,7 @@ from thinc.util import convert_recursive, is_xp_array
 from .allocator import pair_gpu_allocator
 from .arrays import has_nan, is_finite
 from .framework import get_framework, get_part, require
-from .module import FrameworkModule, check_rate
+from .module import FrameworkModule, check_rate, undisturbed
 from .position import gives_the_output
 from .process import check_runs_here
 from .shim import FrameworkShim
@@ -113,16 +113,18 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     if has_no_rows(X) or (model.has_dim("nO") is True and _all_without_rows(X)):
         return forward_no_rows(model, X)
     _check_input(model, X)
-    inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
-    try:
-        shim.materialize(inputs)
-        if is_train and shim.governs_dropout:
-            get_module(model).set_dropout_rate(model.attrs["dropout_rate"])
-        outputs, backprop_outputs = shim(inputs, is_train)
-    except Exception as error:
-        _check_integers(model, X, error)
-        raise
-    Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
+    module = get_module(model)
+    with undisturbed(module):
+        inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
+        try:
+            shim.materialize(inputs)
+            if is_train and shim.governs_dropout:
+                module.set_dropout_rate(model.attrs["dropout_rate"])
+            outputs, backprop_outputs = shim(inputs, is_train)
+        except Exception as error:
+            _check_integers(model, X, error)
+            raise
+        Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
     Y = _apart(Y, X)
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
@@ -140,7 +142,8 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
             )
         _check_gradient(model, Y, dY)
         is_done = is_train
-        dX = get_dX(backprop_outputs(get_d_outputs(dY)))
+        with undisturbed(module):
+            dX = get_dX(backprop_outputs(get_d_outputs(dY)))
         _check_own_gradient(model, dX, dY)
         return dX
 

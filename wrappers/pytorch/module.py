@@ -54,6 +54,8 @@ class PyTorchModule(FrameworkModule):
         self._deserialize_model = deserialize_model
         # Whether the model writes into its inputs, by mode: found out in the first pass of each.
         self._writes: Dict[bool, bool] = {}
+        # Which mode all layers are in, training or not; None if that is not known.
+        self._mode: Optional[bool] = None
         # Where the parameters are, when they were needed.
         self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
         grad_scaler.to_(device)
@@ -116,17 +118,43 @@ class PyTorchModule(FrameworkModule):
     def _on_threads(self) -> on_threads:
         return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
 
+    def thread_state(self) -> Any:
+        device, autocast = self.device.type, None
+        if self._mixed_precision:
+            enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+            autocast = enabled, dtype, _autocast_depth()
+        return torch.is_grad_enabled(), torch.get_num_threads(), autocast
+
+    def set_thread_state(self, state: Any) -> None:
+        records, threads, autocast = state
+        torch.set_grad_enabled(records)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if autocast is not None:
+            enabled, dtype, depth = autocast
+            torch.set_autocast_enabled(self.device.type, enabled)
+            torch.set_autocast_dtype(self.device.type, dtype)
+            for _ in range(_autocast_depth() - depth):
+                torch.autocast_decrement_nesting()
+            # When it leaves the outermost context, PyTorch forgets the weights that it has cast.
+            torch.clear_autocast_cache()
+
+    def _switch(self, is_train: bool) -> None:
+        """Put all layers in training or evaluation mode."""
+        # Looked up first: it goes through all modules. Ctrl-C may stop it halfway.
+        if self._mode is not is_train or self.model.training is not is_train:
+            self._mode = None
+            self.model.train(is_train)
+            self._mode = is_train
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         # Not switched back afterwards: other threads may be predicting with the same module.
-        if self.model.training:
-            self.model.eval()
+        self._switch(False)
         with torch.no_grad(), self._autocast(), self._on_threads():
             return self._run(inputs, is_train=False)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
-        # Looked up first: it goes through all modules.
-        if not self.model.training:
-            self.model.train()
+        self._switch(True)
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
             outputs = self._run(inputs, is_train=True)
@@ -262,8 +290,7 @@ class PyTorchModule(FrameworkModule):
     def set_value(self, handle: torch.Tensor, value: FloatsXd) -> None:
         tensor = xp2tensor(value, device=handle.device)
         if tensor.data_ptr() != handle.data_ptr() or tensor.dtype != handle.dtype:
-            with torch.no_grad():
-                handle.copy_(tensor)
+            handle.detach().copy_(tensor)
 
     def get_gradient(self, handle: torch.Tensor) -> Optional[FloatsXd]:
         return None if handle.grad is None else tensor2xp(handle.grad)  # type: ignore[return-value]
@@ -322,6 +349,11 @@ class PyTorchModule(FrameworkModule):
 
     def copied_model(self) -> torch.nn.Module:
         return copy.deepcopy(self.model)
+
+
+def _autocast_depth() -> int:
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
 
 
 def _as_uint8(data: bytes) -> Any:

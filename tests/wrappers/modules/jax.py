@@ -35,6 +35,11 @@ STATISTICS = ("mean", "var")
 CALLS = []
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass: nothing."""
+    return jax.config.jax_debug_nans, jax.config.jax_enable_x64
+
+
 def _rngs():
     return nnx.Rngs(0)
 

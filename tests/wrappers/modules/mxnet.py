@@ -35,6 +35,11 @@ STATISTICS = ("running_mean", "running_var")
 CALLS = []
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass."""
+    return mx.autograd.is_recording(), mx.autograd.is_training()
+
+
 def _constant(values):
     return mx.init.Constant(mx.nd.array(values, dtype=values.dtype))
 

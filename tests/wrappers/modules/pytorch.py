@@ -32,6 +32,11 @@ def _parameter(values):
     return torch.nn.Parameter(torch.tensor(values))
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass."""
+    return torch.is_grad_enabled(), torch.get_num_threads(), torch.is_autocast_enabled("cpu")
+
+
 def linear(W, b):
     layer = torch.nn.Linear(W.shape[1], W.shape[0])
     layer.weight, layer.bias = _parameter(W), _parameter(b)
