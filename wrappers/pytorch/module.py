@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import pickle
 from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -15,7 +16,7 @@ from thinc.util import convert_recursive, get_torch_default_device
 from ..module import FrameworkModule, GoBack
 from ..threads import on_threads
 from ..tree import leaves
-from . import arrays
+from . import arrays, pickles
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 _is_lazy = torch.nn.parameter.is_lazy
@@ -310,18 +311,28 @@ class PyTorchModule(FrameworkModule):
         if self._serialize_model is not None:
             state = self._serialize_model(self.model)
             return {"serialize_model": _as_uint8(state)}, {"serialize_model": "uint8"}
-        extra = [name for name in self.model.state_dict() if name.endswith("_extra_state")]
+        self._check_state()
+        return super().to_tensors()
+
+    def _check_state(self) -> None:
+        """Raise ValueError if PyTorch saves more of the model than its parameters and buffers: such
+        as what a module calls its extra state, and the packed weights of quantized ones."""
+        model, named = self.model, self.parameters()
+        tensors = [*model.parameters(), *model.buffers()]
+        known = {id(tensor) for tensor in tensors}
+        state = model.state_dict(keep_vars=True)
+        extra = [name for name in state if name not in named and id(state[name]) not in known]
         if extra:
             raise ValueError(
-                f"The module has extra state that is no tensor ({', '.join(extra)}). Give the "
-                "wrapper serialize_model and deserialize_model functions that handle it."
+                f"The module has extra state that is no parameter or buffer ({', '.join(extra)}). "
+                "Give the wrapper serialize_model and deserialize_model functions that handle it."
             )
-        return super().to_tensors()
 
     def from_tensors(
         self, tensors: Mapping[str, Any], dtypes: Mapping[str, str], complete: bool
     ) -> PyTorchModule:
         if self._deserialize_model is None:
+            self._check_state()
             return super().from_tensors(tensors, dtypes, complete)
         elif list(tensors) != ["serialize_model"]:
             raise ValueError(
@@ -348,7 +359,19 @@ class PyTorchModule(FrameworkModule):
         return copied
 
     def copied_model(self) -> torch.nn.Module:
-        return copy.deepcopy(self.model)
+        copied = copy.deepcopy(self.model)
+        for original, parameter in zip(self.model.parameters(), copied.parameters()):
+            if not parameter.is_leaf:
+                # TorchScript's copies are results computed from the original, to autograd.
+                parameter.detach_().requires_grad_(original.requires_grad)
+        return copied
+
+    def reduced(self) -> Any:
+        return pickles.dumps(self.model) if pickles.needs_own_pickle(self.model) else self.model
+
+    @classmethod
+    def restored(cls, state: Any, device: Any, input_spec: Any) -> Any:
+        return pickle.loads(state) if isinstance(state, bytes) else state
 
 
 def _autocast_depth() -> int:
