@@ -27,7 +27,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive
 
 from . import weights
-from .arrays import is_finite
+from .arrays import are_finite
 from .framework import framework_of, get_framework
 from .module import FrameworkModule, module_class
 from .process import started
@@ -291,9 +291,9 @@ class FrameworkShim(Shim):
 
     def _check_finite(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
         """Clear the gradients and raise ValueError if one of them is not finite."""
-        bad = [(name, gradient) for name, _, gradient in found if not is_finite(gradient)]
-        if not bad:
+        if are_finite(gradient for _, _, gradient in found):
             return
+        bad = [(name, gradient) for name, _, gradient in found if not are_finite([gradient])]
         name, gradient = bad[0]
         count = int((~get_array_module(gradient).isfinite(gradient)).sum())
         self.clear_gradients()

@@ -9,7 +9,7 @@ from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
-from .arrays import has_nan, is_finite
+from .arrays import are_finite, has_nan
 from .framework import get_framework, get_part, require
 from .module import FrameworkModule, check_rate, undisturbed
 from .position import gives_the_output
@@ -140,11 +140,12 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
                 f"This pass of '{model.name}' has been backpropagated already. Call the model "
                 "again for a further gradient; gradients add up until finish_update()."
             )
-        _check_gradient(model, Y, dY)
+        _check_shape(model, Y, dY)
         is_done = is_train
         with undisturbed(module):
             dX = get_dX(backprop_outputs(get_d_outputs(dY)))
-        _check_own_gradient(model, dX, dY)
+        if not module.leaves_overflows_out():
+            _check_gradient(model, dX, dY)
         return dX
 
     return Y, backprop
@@ -259,38 +260,35 @@ def _check_integers(model: Model, X: Any, error: Exception) -> None:
         ) from error
 
 
-def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
+def _check_shape(model: Model, Y: Any, dY: Any) -> None:
     if is_xp_array(Y) and is_xp_array(dY) and Y.shape != dY.shape:
         raise ValueError(
             f"The gradient handed to '{model.name}' has shape {dY.shape}, but its output has shape "
             f"{Y.shape}. Both need one column per label and one row per item."
         )
-    for array in _with_nan(model, dY):
-        raise ValueError(
-            f"The gradient handed to '{model.name}' has NaN in {_rows_with_nan(array)}. No weight "
-            "has changed. Look at the loss, the labels, and the layers behind this one; lower the "
-            "learn rate or clip gradients (optimizer.grad_clip)."
-        )
 
 
-def _check_own_gradient(model: Model, dX: Any, dY: Any) -> None:
-    for array in _with_nan(model, dX):
-        get_shim(model).clear_gradients()
-        handed = leaves(is_xp_array, _data_of(dY))
-        what = "finite gradient" if all(map(is_finite, handed)) else "gradient with infinity in it"
-        raise ValueError(
-            f"The module of '{model.name}' was handed a {what}, but that of its input has NaN in "
-            f"{_rows_with_nan(array)}. No weight has changed, and the gradients of this layer are "
-            "cleared. Look at what has no gradient in the module for this input, such as the root "
-            "or the norm of 0; lower the learn rate or clip gradients (optimizer.grad_clip)."
-        )
-
-
-def _with_nan(model: Model, gradients: Any) -> List[Any]:
-    """The gradients that have NaN in them, where that is an error."""
-    if get_module(model).leaves_overflows_out():
-        return []
-    return [array for array in leaves(is_xp_array, _data_of(gradients)) if has_nan(array)]
+def _check_gradient(model: Model, dX: Any, dY: Any) -> None:
+    """Raise ValueError if the gradient that goes on to the layers before this one has NaN."""
+    for array in leaves(is_xp_array, _data_of(dX)):
+        if has_nan(array):
+            # They have it too.
+            get_shim(model).clear_gradients()
+            handed = leaves(is_xp_array, _data_of(dY))
+            bad = [_rows_with_nan(gradient) for gradient in handed if has_nan(gradient)]
+            if bad:
+                what = f"a gradient that has NaN in {bad[0]}"
+            elif are_finite(handed):
+                what = "a finite gradient"
+            else:
+                what = "a gradient with infinity in it"
+            raise ValueError(
+                f"The gradient of the input of '{model.name}' has NaN in {_rows_with_nan(array)}; "
+                f"its module was handed {what}. No weight has changed, and the gradients of this "
+                "layer are cleared. Look at the loss, the labels and the layers behind this one, "
+                "and at what has no gradient in the module, such as the root or the norm of 0; "
+                "lower the learn rate or clip gradients (optimizer.grad_clip)."
+            )
 
 
 # Memory: whoever gets an output may write into it, as Thinc's add() does.
@@ -300,8 +298,10 @@ def _apart(Y: Any, X: Any) -> Any:
     """An output with memory of its own, where it shares some with the input. A module may return
     what it was given, as dropout does in a prediction."""
     if is_xp_array(Y):
-        given = [X] if is_xp_array(X) else leaves(is_xp_array, _data_of(X))
-        return Y.copy() if any(_share_memory(Y, array) for array in given) else Y
+        for array in leaves(is_xp_array, _data_of(X)):
+            if _share_memory(Y, array):
+                return Y.copy()
+        return Y
     elif isinstance(Y, (Padded, Ragged)):
         return _with_data(Y, _apart(Y.data, X))
     # What a converter makes of classes of its own is left alone.

@@ -21,6 +21,9 @@ from .arrays import is_tensor, tensor2xp, xp2tensor
 
 _is_lazy = torch.nn.parameter.is_lazy
 
+# Before 2.4, PyTorch has no one way to ask whether autocast is on.
+_CAN_TELL_AUTOCAST = hasattr(torch, "get_autocast_dtype")
+
 # Steps that put their result into new memory, and compute no gradient from it: linear layers of
 # matrices and LayerNorm. What they return may be handed out as it is.
 _KEEP_NO_RESULT = {"AddmmBackward0", "OneDNNLinearBackward", "NativeLayerNormBackward0"}
@@ -110,9 +113,12 @@ class PyTorchModule(FrameworkModule):
 
     def _autocast(self) -> ContextManager[Any]:
         device = self.device.type
-        # To enter it takes as long as a layer does. Before 2.4, PyTorch has no one way to ask.
-        can_tell = hasattr(torch, "get_autocast_dtype")
-        if can_tell and not self._mixed_precision and not torch.is_autocast_enabled(device):
+        # To enter it takes as long as a layer does.
+        if (
+            _CAN_TELL_AUTOCAST
+            and not self._mixed_precision
+            and not torch.is_autocast_enabled(device)
+        ):
             return contextlib.nullcontext()
         return torch.autocast(device, enabled=self._mixed_precision)
 
