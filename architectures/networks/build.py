@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any, Optional
 
 from thinc.api import Model, get_current_ops
 from thinc.util import partial
 
 from ...wrappers.framework import THINC, get_framework, require
+from ...wrappers.generators import kept_generators
 from ...wrappers.wrapper import init as init_wrapper
 from ...wrappers.wrapper import wrap
 from .description import Network, SequenceNetwork, description_of, draw
@@ -80,8 +80,5 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 def _build_module(framework_id: str, network: Network, nO: int, nI: int) -> Any:
     # Keras's layers draw seeds from Python's generator, which decides on the order of the training
     # data: one seed shall give one order in every framework.
-    state = random.getstate()
-    try:
+    with kept_generators():
         return implementation(framework_id, network)(network, nO, nI)
-    finally:
-        random.setstate(state)
