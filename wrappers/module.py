@@ -227,7 +227,12 @@ class FrameworkModule:
         )
         for name, tensor in tensors.items():
             self.set_value(handles[name], tensor)
+        self.after_loading()
         return self
+
+    def after_loading(self) -> None:
+        """Called when all values were replaced by others, such as those of a file: for models in
+        which something else follows from them."""
 
     def reduced(self) -> Any:
         """What pickle may store of the model for `restored`."""

@@ -21,7 +21,7 @@ import tensorflow as tf  # noqa: E402
 
 from ..module import FrameworkModule, GoBack  # noqa: E402
 from ..tree import leaves, zeros  # noqa: E402
-from . import arrays  # noqa: E402
+from . import arrays, kept  # noqa: E402
 from .arrays import cast, is_tensor, tensor2xp, unaligned, xp2tensor  # noqa: E402
 from .traced import TracedNetwork  # noqa: E402
 
@@ -38,9 +38,7 @@ class TensorFlowModule(FrameworkModule):
         # The variables, when it is known that all of them exist.
         self._named: Dict[str, Any] = {}
         self._takes_training = _takes_training(self.model)
-        self._predicting = TracedNetwork(partial(self._run, False))
-        # By the rate of dropout, which Keras reads when it traces.
-        self._training: Dict[Optional[float], TracedNetwork] = {}
+        self._forget_traces()
         if self.input_spec is None and self.is_materialized():
             self.input_spec = _built_for(self.model)
 
@@ -107,6 +105,11 @@ class TensorFlowModule(FrameworkModule):
             object.__setattr__(layer, "seed_generator", seeds)
 
     # Running
+
+    def _forget_traces(self) -> None:
+        self._predicting = TracedNetwork(partial(self._run, False))
+        # By the rate of dropout, which Keras reads when it traces.
+        self._training: Dict[Optional[float], TracedNetwork] = {}
 
     def _run(self, is_train: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         training = {"training": is_train} if self._takes_training else {}
@@ -186,6 +189,26 @@ class TensorFlowModule(FrameworkModule):
     def dtype_name(self, handle: Any) -> str:
         return str(handle[1].dtype.name)
 
+    # Bytes
+
+    def to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
+        tensors, dtypes = super().to_tensors()
+        digests = kept.digests(_named_layers(self.model))
+        return {**tensors, **digests}, {**dtypes, **dict.fromkeys(digests, "uint8")}
+
+    def from_tensors(
+        self, tensors: Mapping[str, Any], dtypes: Mapping[str, str], complete: bool
+    ) -> TensorFlowModule:
+        digests = {name: tensors[name] for name in tensors if name.endswith(kept.MARK)}
+        kept.check_digests(_named_layers(self.model), digests)
+        values = {name: tensors[name] for name in tensors if name not in digests}
+        return super().from_tensors(values, dtypes, complete)
+
+    def after_loading(self) -> None:
+        if kept.renew(_named_layers(self.model)):
+            # What was computed before is a constant in them.
+            self._forget_traces()
+
     # Copies
 
     def copied_model(self) -> Any:
@@ -194,19 +217,21 @@ class TensorFlowModule(FrameworkModule):
     def _copy_of(self, model: Any) -> Any:
         """Make a model again from what it was made of, with the same values, on this device."""
         values = {name: _tf_variable(v) for name, v in _named_variables(model).items()}
+        beside = _trainable(model), kept.adapted(_named_layers(model))
         with tf.device(self.device):
-            return _made_again(self._recipe(model), values, _trainable(model), self.input_spec)
+            return _made_again(self._recipe(model), values, *beside, self.input_spec)
 
     def reduced(self) -> Any:
-        values, dtypes = self.to_tensors()
-        return self._recipe(self.model), values, dtypes, _trainable(self.model)
+        values, dtypes = super().to_tensors()
+        beside = _trainable(self.model), kept.adapted(_named_layers(self.model))
+        return self._recipe(self.model), values, dtypes, *beside
 
     @classmethod
     def restored(cls, state: Any, device: str, input_spec: Any) -> Any:
-        recipe, values, dtypes, trainable = state
+        recipe, values, dtypes, *beside = state
         with tf.device(device):
             tensors = {name: tf.cast(value, dtypes[name]) for name, value in values.items()}
-            return _made_again(recipe, tensors, trainable, input_spec)
+            return _made_again(recipe, tensors, *beside, input_spec)
 
     def _recipe(self, model: Any) -> Tuple[Any, ...]:
         """What a model can be made from again. TensorFlow's variables cannot be copied along
@@ -243,6 +268,7 @@ def _made_again(
     recipe: Tuple[Any, ...],
     values: Mapping[str, tf.Tensor],
     trainable: Mapping[str, bool],
+    adapted: Mapping[str, Any],
     input_spec: Any,
 ) -> Any:
     kind, maker, *rest = recipe
@@ -254,6 +280,8 @@ def _made_again(
         model = maker.from_config(rest[0])
     else:
         model = copy.deepcopy(maker)
+    # Before the first call, which may need it.
+    kept.adapt(_named_layers(model), adapted)
     if len(_named_variables(model)) < len(values):
         # Some are made when it is first called.
         inputs = convert_recursive(is_xp_array, xp2tensor, zeros(input_spec))
@@ -264,6 +292,7 @@ def _made_again(
         _tf_variable(named[name]).assign(value)
     for name, is_trainable in trainable.items():
         named[name].trainable = is_trainable
+    kept.renew(_named_layers(model))
     return model
 
 
@@ -350,6 +379,12 @@ def _named_variables(module: Any) -> Dict[str, Any]:
     """Variables by attribute path, shared ones once."""
     named = _walk_named(module, "", set())
     return {name: v for name, v in named if isinstance(v, (keras.Variable, tf.Variable))}
+
+
+def _named_layers(module: Any) -> Dict[str, keras.Layer]:
+    """Keras's layers by attribute path, shared ones once."""
+    named = _walk_named(module, "", set())
+    return {name: node for name, node in named if isinstance(node, keras.Layer)}
 
 
 def _trainable(module: Any) -> Dict[str, bool]:
