@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ..frameworks import ALL, FORKS_NOT
+from ..frameworks import ALL, FORKS_NOT, TOKENS, ring
 
 pytestmark = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here"
@@ -41,3 +41,10 @@ def test_every_way_to_start_processes_gives_the_same(framework, run_python):
             assert said.startswith(f"RuntimeError: {framework} hangs") and "n_process=1" in said
     else:
         assert predicted < 1e-5
+
+
+@pytest.mark.parametrize(("first", "second"), ring(TOKENS))
+def test_two_frameworks_together(first, second, run_python):
+    arguments = [first, second, True, METHODS if IS_FULL else ["fork"], FORKS]
+    found = json.loads(run_python(RUN, json.dumps(arguments)).splitlines()[-1])
+    assert found["count"] > FORKS and found["differ"] == {}
