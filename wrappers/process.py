@@ -83,10 +83,11 @@ class _ThisThread(threading.local):
 
 
 # Whoever forks has it, so that no thread gets a lock meanwhile; with the locks of all threads that
-# have been in a pass and live, and those of them that were taken.
+# have been in a pass and live, those of them that were taken, and those of passes that did not end.
 _forking = threading.RLock()
 _of_all_threads: WeakSet[Any] = WeakSet()
 _taken: List[Any] = []
+_busy: List[Any] = []
 
 this_thread = _ThisThread()
 
@@ -96,19 +97,20 @@ def _before_fork() -> None:
     _forking.acquire()
     until = time.monotonic() + PATIENCE
     for passing in list(_of_all_threads):
-        if passing.acquire(timeout=max(0, until - time.monotonic())):
-            _taken.append(passing)
+        was_taken = passing.acquire(timeout=max(0, until - time.monotonic()))
+        (_taken if was_taken else _busy).append(passing)
 
 
 def _after_fork_in_parent() -> None:
     for passing in _taken:
         passing.release()
     _taken.clear()
+    _busy.clear()
     _forking.release()
 
 
 def _after_fork_in_child() -> None:
-    were_over = len(_taken) == len(_of_all_threads)
+    were_over = not _busy
     _after_fork_in_parent()
     # There is this thread alone.
     _of_all_threads.clear()
