@@ -229,10 +229,10 @@ class TensorFlowModule(FrameworkModule):
 
     @classmethod
     def restored(cls, state: Any, device: str, input_spec: Any) -> Any:
-        recipe, values, dtypes, *beside = state
+        recipe, values, dtypes, trainable, adapted = state
         with tf.device(device):
             tensors = {name: tf.cast(value, dtypes[name]) for name, value in values.items()}
-            return _made_again(recipe, tensors, *beside, input_spec)
+            return _made_again(recipe, tensors, trainable, adapted, input_spec)
 
     def _recipe(self, model: Any, in_this_process: bool) -> Tuple[Any, ...]:
         """What a model can be made from again. TensorFlow's variables cannot be copied along

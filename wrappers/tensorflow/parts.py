@@ -12,10 +12,12 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 import keras
 import tensorflow as tf
 
-# What Keras keeps in every layer and model for itself, compiled ones too.
+# What Keras keeps in every layer and model for itself.
+KERAS_ATTRIBUTES = {*vars(keras.Layer()), *vars(keras.Model()), *vars(keras.Sequential())}
+# And in one that is compiled, which makes no difference here.
 _compiled = keras.Model()
 _compiled.compile(loss="mse")
-KERAS_ATTRIBUTES = {*vars(keras.Layer()), *vars(keras.Sequential()), *vars(_compiled)}
+_COMPILED_ATTRIBUTES = {*vars(_compiled)}
 
 
 def need_parts(layers: Iterable[keras.Layer]) -> bool:
@@ -43,7 +45,7 @@ def take_apart(model: keras.Layer, in_this_process: bool) -> Tuple[bytes, List[A
 def put_together(parts: bytes, live: List[Any]) -> keras.Layer:
     """The model."""
     unpickler = pickle.Unpickler(io.BytesIO(parts))
-    unpickler.persistent_load = live.__getitem__  # type: ignore[method-assign]
+    unpickler.persistent_load = live.__getitem__
     return unpickler.load()  # type: ignore[no-any-return]
 
 
@@ -119,7 +121,7 @@ def _named(layer: keras.Layer) -> Dict[str, Any]:
     return {"name": layer.name, "dtype": layer.dtype_policy.name, "trainable": layer.trainable}
 
 
-def _shell(kind: type, named: Mapping[str, Any]) -> keras.Layer:
+def _shell(kind: Any, named: Mapping[str, Any]) -> keras.Layer:
     """A layer without what its constructor would have made."""
     layer = kind.__new__(kind)
     base = keras.Model if issubclass(kind, keras.Model) else keras.Layer
@@ -131,7 +133,7 @@ def _state(layer: keras.Layer) -> Dict[str, Any]:
     own = {
         name: value
         for name, value in vars(layer).items()
-        if name not in KERAS_ATTRIBUTES and not name.startswith("_self_")
+        if name not in KERAS_ATTRIBUTES | _COMPILED_ATTRIBUTES and not name.startswith("_self_")
     }
     return {**own, "supports_masking": layer.supports_masking, "built": layer.built}
 
