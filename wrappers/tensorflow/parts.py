@@ -44,9 +44,17 @@ def take_apart(model: keras.Layer, in_this_process: bool) -> Tuple[bytes, List[A
 
 def put_together(parts: bytes, live: List[Any]) -> keras.Layer:
     """The model."""
-    unpickler = pickle.Unpickler(io.BytesIO(parts))
-    unpickler.persistent_load = live.__getitem__
-    return unpickler.load()  # type: ignore[no-any-return]
+    return _Unpickler(parts, live).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, parts: bytes, live: List[Any]):
+        super().__init__(io.BytesIO(parts))
+        self._live = live
+
+    def persistent_load(self, number: int) -> Any:
+        """What `persistent_id` gave this number."""
+        return self._live[number]
 
 
 class _Pickler(pickle.Pickler):
