@@ -17,7 +17,7 @@ from .tree import described_arrays, limit_rows
 # 256 MB.
 MOST_DIM, MOST_PRODUCT = 2**16, 2**26
 # In bytes: the inputs of a model that makes its parameters when it is called.
-MOST_INPUTS = 2**26
+MOST_INPUTS = 2**24
 
 _TYPES: Dict[str, type] = {
     "framework": str,

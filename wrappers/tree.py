@@ -72,8 +72,8 @@ def zeros(spec: Any) -> Any:
 
 # Descriptions that were read from a file
 
-_DTYPES = {"bool", "float16", "float32", "float64", "complex64", "complex128"}
-_DTYPES |= {f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64)}
+_DTYPES = ["bool", "float16", "float32", "float64", "complex64", "complex128"]
+_DTYPES += [f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64)]
 # NumPy's arrays have no more dimensions.
 _MOST_DIMENSIONS = 32
 
