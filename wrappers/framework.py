@@ -127,7 +127,19 @@ def find_part(framework: Framework, name: str) -> ModuleType | None:
         if error.name is None or not f"{folder}.{name}.".startswith(f"{error.name}."):
             raise
         return None
-    return None if spec is None else importlib.import_module(f"{folder}.{name}")
+    return None if spec is None else _imported(f"{folder}.{name}")
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module. The imports of some frameworks draw random numbers, as TensorFlow's and
+    JAX's do, and one seed is to give the same in every framework, so the generators are kept."""
+    if name in sys.modules:
+        return importlib.import_module(name)
+    # Here, since `setup.py` runs this file alone.
+    from .generators import kept_generators
+
+    with kept_generators():
+        return importlib.import_module(name)
 
 
 def get_part(framework: Framework, name: str) -> ModuleType:
@@ -193,7 +205,7 @@ def require(name: str) -> ModuleType:
     process = find_part(framework, "process")
     try:
         with getattr(process, "importing", contextlib.nullcontext)():
-            module = importlib.import_module(framework.module)
+            module = _imported(framework.module)
     except ModuleNotFoundError as error:
         if error.name != framework.module:
             raise

@@ -23,6 +23,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from . import weights
 from .framework import get_framework, get_part
+from .process import check_runs_here
 from .tree import describe, zeros
 
 T = TypeVar("T")
@@ -231,7 +232,12 @@ class FrameworkModule:
         )
         for name, tensor in tensors.items():
             self.set_value(handles[name], tensor)
+        self.after_loading()
         return self
+
+    def after_loading(self) -> None:
+        """Called when all values were replaced by others, such as those of a file: for models in
+        which something else follows from them."""
 
     def reduced(self) -> Any:
         """What pickle may store of the model for `restored`."""
@@ -264,6 +270,7 @@ class FrameworkModule:
         return {**{name: getattr(self, name) for name in shared}, **self.options()}
 
     def _with_gradients(self: ModuleT, make: Callable[[], ModuleT]) -> ModuleT:
+        check_runs_here(self.framework)
         gradients = {}
         for name, handle in self.parameters().items():
             gradient = self.get_gradient(handle)
@@ -351,6 +358,7 @@ class FrameworkModule:
 def _restored(
     module_class: Type[FrameworkModule], state: Any, device: Any, arguments: Dict[str, Any]
 ) -> FrameworkModule:
+    check_runs_here(module_class.framework)
     model = module_class.restored(state, device, arguments["input_spec"])
     return module_class(model, device, **arguments)
 

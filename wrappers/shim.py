@@ -17,7 +17,7 @@ from . import weights
 from .framework import framework_of, get_framework
 from .header import checked, dims_to_build
 from .module import FrameworkModule, module_class
-from .process import started
+from .process import check_runs_here, started, this_thread
 from .tree import leaves
 
 Builder = Callable[[int, int], Any]
@@ -125,6 +125,7 @@ class FrameworkShim(Shim):
 
     def _new_module(self, nO: int, nI: int) -> FrameworkModule:
         assert self._builder is not None
+        check_runs_here(self.framework)
         remake = _Remake(self._builder, nO, nI)
         model = remake()
         if not self._class.is_model(model):
@@ -246,6 +247,11 @@ class FrameworkShim(Shim):
     def finish_update(self, optimizer: Optimizer) -> None:
         """Call the optimizer once per parameter that has a gradient, and clear the gradients."""
         module = self.get_module()
+        check_runs_here(self.framework)
+        with this_thread.passing:
+            self._update(module, optimizer)
+
+    def _update(self, module: FrameworkModule, optimizer: Optimizer) -> None:
         is_worthless = module.has_overflowed()
         for name, handle in module.parameters().items():
             gradient = module.get_gradient(handle)

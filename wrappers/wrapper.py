@@ -12,7 +12,7 @@ from .allocator import pair_gpu_allocator
 from .framework import get_framework, get_part, require
 from .module import FrameworkModule, check_rate
 from .position import gives_the_output
-from .process import check_runs_here
+from .process import check_runs_here, this_thread
 from .shim import FrameworkShim
 from .tree import as_args_kwargs, leaves, like_inputs
 
@@ -111,16 +111,17 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     if has_no_rows(X) or (model.has_dim("nO") is True and _all_without_rows(X)):
         return forward_no_rows(model, X)
     _check_nan(model, X)
-    inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
-    try:
-        shim.materialize(inputs)
-        if is_train and shim.governs_dropout:
-            get_module(model).set_dropout_rate(model.attrs["dropout_rate"])
-        outputs, backprop_outputs = shim(inputs, is_train)
-    except Exception as error:
-        _check_integers(model, X, error)
-        raise
-    Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
+    with this_thread.passing:
+        inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
+        try:
+            shim.materialize(inputs)
+            if is_train and shim.governs_dropout:
+                get_module(model).set_dropout_rate(model.attrs["dropout_rate"])
+            outputs, backprop_outputs = shim(inputs, is_train)
+        except Exception as error:
+            _check_integers(model, X, error)
+            raise
+        Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
 
@@ -136,8 +137,11 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
                 "again for a further gradient; gradients add up until finish_update()."
             )
         _check_gradient(model, Y, dY)
+        # It may have begun before the process was forked.
+        check_runs_here(shim.framework)
         is_done = is_train
-        return get_dX(backprop_outputs(get_d_outputs(dY)))
+        with this_thread.passing:
+            return get_dX(backprop_outputs(get_d_outputs(dY)))
 
     return Y, backprop
 

@@ -328,3 +328,32 @@ def test_more_than_two_dimensions(fw):
     Y, backprop = fw.Wrapper(fw.scalar(2.0)).begin_update(X)
     assert_array_equal(Y, X * 2)
     assert_array_equal(backprop(X), X * 2)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("nest", ["list", "tuple", "dict"])
+def test_keras_models_made_from_several_inputs_take_them_as_others_do(nest):
+    import keras
+
+    from .modules import tensorflow as fw
+
+    first, second = keras.Input((4,), name="first"), keras.Input((2,), name="second")
+    joined = keras.layers.Dense(3)(keras.layers.Concatenate()([first, second]))
+    X = {"first": normal(5, 4), "second": normal(5, 2, seed=1)}
+    if nest == "dict":
+        module, X = keras.Model({"first": first, "second": second}, joined), X
+    else:
+        module, X = (
+            keras.Model([first, second], joined),
+            {"list": list, "tuple": tuple}[nest](X.values()),
+        )
+    model, dY = fw.Wrapper(module), normal(5, 3, seed=2)
+    arrays = list(X.values()) if nest == "dict" else X
+    kernel, bias = module.get_weights()
+    Y, backprop = model.begin_update(X)
+    assert_close(Y, numpy.hstack(arrays).astype("float64") @ kernel + bias)
+    dX = backprop(dY)
+    found = list(dX.values()) if nest == "dict" else dX
+    assert_close(numpy.hstack(found), dY.astype("float64") @ kernel.T)
+    for other in (model.copy(), fw.Wrapper(module).from_bytes(model.to_bytes())):
+        assert_array_equal(other.predict(X), model.predict(X))
