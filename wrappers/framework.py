@@ -197,15 +197,15 @@ def install_command(framework: Framework) -> str:
 def require(name: str) -> ModuleType:
     """Import a framework and return its top-level module.
 
-    Raises ImportError with the line that installs it if it is not there. An installed framework
-    that fails to import raises its own error.
+    Raises ImportError with the line that installs it if it is not there, or not in a version that
+    is supported. An installed framework that fails to import raises its own error.
     """
     framework = get_framework(name)
     # Also where others have imported it, who know nothing of this.
     process = find_part(framework, "process")
     try:
         with getattr(process, "importing", contextlib.nullcontext)():
-            return _imported(framework.module)
+            module = _imported(framework.module)
     except ModuleNotFoundError as error:
         if error.name != framework.module:
             raise
@@ -214,6 +214,31 @@ def require(name: str) -> ModuleType:
             f"Install it with: {install_command(framework)}",
             name=framework.module,
         ) from None
+    _check_version(framework, getattr(module, "__version__", ""))
+    return module
+
+
+@functools.cache
+def _check_version(framework: Framework, version: str) -> None:
+    # Of another distribution, the requirements tell the version of the distribution.
+    if framework not in FRAMEWORKS:
+        return
+    # Not needed by `setup.py`.
+    from packaging.requirements import Requirement
+    from packaging.version import InvalidVersion, Version
+
+    wanted = Requirement(framework.requirements[0]).specifier
+    try:
+        found = Version(version)
+    except InvalidVersion:
+        # A build of somebody's own, who has to know.
+        return
+    if not wanted.contains(found, prereleases=True):
+        raise ImportError(
+            f"{framework.token} {version} is installed, but spacy-frameworks needs "
+            f"{framework.module}{wanted}. Install it with: {install_command(framework)}",
+            name=framework.module,
+        )
 
 
 def is_installed(name: str) -> bool:

@@ -219,12 +219,16 @@ class FrameworkModule:
         handles = self.parameters()
         if not complete:
             handles = {name: handle for name, handle in handles.items() if name in tensors}
+        expected = {}
+        for name, handle in handles.items():
+            value = self.get_value(handle)
+            expected[name] = weights.Spec(value.shape, self.dtype_name(handle), value.dtype.name)
         weights.check_names(
+            expected,
             {
-                name: (self.get_value(handle).shape, self.dtype_name(handle))
-                for name, handle in handles.items()
+                name: weights.Spec(tensor.shape, dtypes[name], tensor.dtype.name)
+                for name, tensor in tensors.items()
             },
-            {name: (tensor.shape, dtypes[name]) for name, tensor in tensors.items()},
         )
         for name, tensor in tensors.items():
             self.set_value(handles[name], tensor)

@@ -244,10 +244,10 @@ def _check_nan(model: Model, X: Any) -> None:
 
 
 def _check_integers(model: Model, X: Any, error: Exception) -> None:
-    """Raise ValueError if the module may have failed because it was given integers. Until then
-    nobody knows: it may have wanted them, to look up rows."""
+    """Raise ValueError if the module may have failed because it was given integers or truth values.
+    Until then nobody knows: it may have wanted them, to look up rows or to leave some out."""
     arrays = leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X)
-    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "iu"})
+    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
     if names:
         raise ValueError(
             f"The module of '{model.name}' failed on an input of dtype {' and '.join(names)}. "
@@ -292,9 +292,7 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     def backprop(dY: Any) -> Any:
         if isinstance(X, (Padded, Ragged)):
             return X
-        # There is nothing in them, so the input's own arrays are its gradient.
-        no_gradient = as_args_kwargs(convert_recursive(_is_integer, lambda _: None, X))
-        return like_inputs(X, no_gradient)
+        return like_inputs(X, as_args_kwargs(convert_recursive(is_xp_array, _no_gradient, X)))
 
     return _with_data(X, Y), backprop
 
@@ -315,8 +313,10 @@ def _ask_for_width(model: Model, X: Any) -> None:
         ) from failure
 
 
-def _is_integer(obj: Any) -> bool:
-    return is_xp_array(obj) and obj.dtype.kind != "f"
+def _no_gradient(array: Any) -> Any:
+    # An array of its own: the caller's may not be there to be written.
+    is_float = array.dtype.kind == "f"
+    return get_array_module(array).zeros(array.shape, array.dtype) if is_float else None
 
 
 def _with_data(X: Any, data: Any) -> Any:
