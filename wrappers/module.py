@@ -221,7 +221,7 @@ class FrameworkModule:
             handles = {name: handle for name, handle in handles.items() if name in tensors}
         expected = {}
         for name, handle in handles.items():
-            value = self.get_value(handle)
+            value: Any = self.get_value(handle)
             expected[name] = weights.Spec(value.shape, self.dtype_name(handle), value.dtype.name)
         weights.check_names(
             expected,
