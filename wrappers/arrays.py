@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Iterable
 
 import numpy
+from thinc.api import get_array_module
 from thinc.compat import cupy
+from thinc.util import is_numpy_array
+
+# How many numbers OpenBLAS multiplies on one thread.
+FEW = 10_000
+
+
+def are_finite(arrays: Iterable[Any]) -> bool:
+    """Whether no number in some arrays of floats is NaN or infinite."""
+    is_all, squares, small = True, 0.0, []
+    for array in arrays:
+        if array.size <= FEW and is_numpy_array(array):
+            # In a third of the time of looking at each.
+            row = array.reshape(-1)
+            squares += row.dot(row)
+            small.append(array)
+        else:
+            is_all = is_all and bool(get_array_module(array).isfinite(array).all())
+    # The sum may have overflowed.
+    return is_all and (
+        math.isfinite(squares) or all(bool(numpy.isfinite(array).all()) for array in small)
+    )
+
+
+def has_nan(array: Any) -> bool:
+    """Whether an array has NaN in it."""
+    if array.dtype.kind != "f" or not array.size:
+        return False
+    if array.size <= FEW and is_numpy_array(array):
+        row = array.reshape(-1)
+        if math.isfinite(row.dot(row)):
+            return False
+    # The minimum is the cheapest number in which NaN survives.
+    least = array.min()
+    return bool(least != least)
+
 
 # NumPy's codes of truth values, integers, floats of up to 64 bits, and complex numbers of them.
 _NUMBERS = frozenset("?bBhHiIlLqQefdFD")

@@ -187,9 +187,25 @@ class FrameworkModule:
         """Set the rate of one of them."""
         setattr(layer, attribute, rate)
 
+    def thread_state(self) -> Any:
+        """What the framework has set for this thread, and passes and conversions of arrays set
+        otherwise while they run."""
+        return None
+
+    def set_thread_state(self, state: Any) -> None:
+        """Set it again."""
+
     def create_parameters(self, inputs: ArgsKwargs) -> None:
         """Call a model that makes its parameters when it is first called."""
         self.predict(inputs)
+
+    def outputs_to_xp(self, outputs: Any) -> Any:
+        """What a pass returned, with arrays in place of the tensors."""
+        return convert_recursive(self.arrays.is_tensor, self.arrays.tensor2xp, outputs)
+
+    def leaves_overflows_out(self) -> bool:
+        """Whether gradients may overflow, as in 16 bits, since such a step is then left out."""
+        return False
 
     def has_overflowed(self) -> bool:
         """Whether the gradients are worth nothing, as after an overflow in 16 bits."""
@@ -353,6 +369,24 @@ class FrameworkModule:
             # Before that, parameters may still be missing.
             self._float_dtype = [dtype]
         return dtype
+
+
+class undisturbed:  # noqa: N801
+    """A `with` block that leaves what the framework has set for the thread as it was, even if it
+    ends in an error: Ctrl-C may come while a context of the framework's is entered or left, which
+    then never ends."""
+
+    __slots__ = ("_module", "_state")
+
+    def __init__(self, module: FrameworkModule) -> None:
+        self._module = module
+
+    def __enter__(self) -> None:
+        self._state = self._module.thread_state()
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None:
+            self._module.set_thread_state(self._state)
 
 
 def _restored(

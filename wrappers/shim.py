@@ -6,14 +6,28 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    cast,
+)
 
+import numpy
 from thinc.api import Optimizer, get_array_module
 from thinc.shims import Shim
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive
 
 from . import weights
+from .arrays import are_finite
 from .framework import framework_of, get_framework
 from .header import checked, dims_to_build
 from .module import FrameworkModule, module_class
@@ -27,7 +41,13 @@ class FrameworkShim(Shim):
     """Holds a model of any framework for a Thinc model."""
 
     def __init__(
-        self, framework: str, model: Any, config: Any = None, device: Any = None, **options: Any
+        self,
+        framework: str,
+        model: Any,
+        config: Any = None,
+        device: Any = None,
+        layer: str = "",
+        **options: Any,
     ):
         """
         framework: The framework's id. It must be installed.
@@ -36,9 +56,11 @@ class FrameworkShim(Shim):
         config: JSON values that are saved with the weights. "network" in it describes the
             architecture: bytes with another description are refused.
         device: The framework's device. If None, it follows Thinc's ops.
+        layer: What errors call it: the name of the Thinc model. The framework's id, if empty.
         options: Further arguments of the framework's module.
         """
         self.framework = framework
+        self.layer = layer or framework
         self.module: Optional[FrameworkModule] = None
         super().__init__(None, config)
         started(framework)
@@ -245,7 +267,11 @@ class FrameworkShim(Shim):
     # Training
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Call the optimizer once per parameter that has a gradient, and clear the gradients."""
+        """Call the optimizer once per parameter that has a gradient, and clear the gradients.
+
+        Raises ValueError if there is NaN or infinity in one. The optimizer is not called then, and
+        the gradients are cleared, so that training can go on with another batch.
+        """
         module = self.get_module()
         check_runs_here(self.framework)
         with this_thread.passing:
@@ -253,20 +279,45 @@ class FrameworkShim(Shim):
 
     def _update(self, module: FrameworkModule, optimizer: Optimizer) -> None:
         is_worthless = module.has_overflowed()
-        for name, handle in module.parameters().items():
-            gradient = module.get_gradient(handle)
-            if gradient is None:
-                continue
+        found = [
+            (name, handle, gradient)
+            for name, handle in module.parameters().items()
+            if (gradient := module.get_gradient(handle)) is not None
+        ]
+        if not is_worthless:
+            self._check_finite(found)
+        for name, handle, gradient in found:
             if not is_worthless:
                 value = module.get_value(handle)
-                xp = get_array_module(value)
-                # Thinc's optimizers take float32 of at least one dimension.
-                value_1d = xp.atleast_1d(value).astype("float32", copy=False)
-                gradient_1d = xp.atleast_1d(gradient).astype("float32", copy=False)
-                updated, _ = optimizer(self.key(name), value_1d, gradient_1d)
+                updated, _ = optimizer(
+                    self.key(name), _for_optimizer(value), _for_optimizer(gradient)
+                )
                 module.set_value(handle, cast(FloatsXd, updated.reshape(value.shape)))
             module.set_gradient(handle, None)
         module.after_update()
+
+    def _check_finite(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
+        """Clear the gradients and raise ValueError if one of them is not finite."""
+        if are_finite(gradient for _, _, gradient in found):
+            return
+        bad = [(name, gradient) for name, _, gradient in found if not are_finite([gradient])]
+        name, gradient = bad[0]
+        count = int((~get_array_module(gradient).isfinite(gradient)).sum())
+        self.clear_gradients()
+        raise ValueError(
+            f"The gradients of {[name for name, _ in bad]} of '{self.layer}', a model of "
+            f"{self._token}, are not finite: that of {name!r} has NaN or infinity in {count} of "
+            f"its {gradient.size} numbers. This step of the layer is left out: its weights are as "
+            "they were, and its gradients are cleared. Look at the data, the loss, and at what has "
+            "no gradient in the model, such as the root of 0; lower the learn rate or clip "
+            "gradients (optimizer.grad_clip)."
+        )
+
+    def clear_gradients(self) -> None:
+        """Forget what was added up since the last update."""
+        module = self.get_module()
+        for handle in module.parameters().values():
+            module.set_gradient(handle, None)
 
     @property
     def gradients(self) -> Optional[List[Any]]:
@@ -285,14 +336,13 @@ class FrameworkShim(Shim):
         """Use the given values, such as an optimizer's averages, until the block is left."""
         backup: List[Tuple[Any, FloatsXd]] = []
         module = self.module
-        if module is not None:
-            for name, handle in module.parameters().items():
+        try:
+            for name, handle in {} if module is None else module.parameters().items():
                 if self.key(name) in params:
                     value = module.get_value(handle)
                     backup.append((handle, value.copy()))
                     averages = params[self.key(name)].reshape(value.shape)
                     module.set_value(handle, cast(FloatsXd, averages))
-        try:
             yield
         finally:
             for handle, value in backup:
@@ -425,6 +475,12 @@ class FrameworkShim(Shim):
         # A shim that is created later must not get this one's id, and with it its optimizer state.
         with Shim.global_id_lock:
             Shim.global_id = max(Shim.global_id, self.id)
+
+
+def _for_optimizer(array: Any) -> Any:
+    """As Thinc's optimizers take it: float32 of at least one dimension."""
+    array = array if array.ndim else array.reshape(1)
+    return array if array.dtype == numpy.float32 else array.astype(numpy.float32)
 
 
 def _copy_of(module: FrameworkModule) -> Optional[FrameworkModule]:

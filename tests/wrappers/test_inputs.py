@@ -1,7 +1,7 @@
 import numpy
 import pytest
 from numpy.testing import assert_array_equal
-from thinc.api import Linear, NumpyOps, chain, with_array
+from thinc.api import Linear, NumpyOps, add, chain, with_array
 from thinc.types import ArgsKwargs
 
 from .helpers import assert_close, gradients_of, normal, two_layer_gradients, weights
@@ -225,6 +225,27 @@ def test_what_comes_out_is_writable_and_the_callers(fw):
     Y, backprop = model.begin_update(X)
     assert_array_equal(Y, expected)
     assert_array_equal(backprop(dY), kept)
+
+
+def test_what_is_added_to_an_output_changes_no_gradient(fw):
+    """Thinc's add() writes the sum into what its first layer returned."""
+    (W, b), other, X, dY = weights()[:2], Linear(5, 4), normal(6, 4), normal(6, 5, seed=1)
+    model = add(fw.Wrapper(fw.activated(W, b)), other)
+    model.initialize(X)
+    Y, backprop = model.begin_update(X)
+    tanh = numpy.tanh(X.astype("float64") @ W.T + b)
+    assert_close(Y, tanh + other.predict(X))
+    expected = (dY * (1 - tanh**2)) @ W + dY @ other.get_param("W").astype("float64")
+    assert_close(backprop(dY), expected)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_an_output_is_not_the_input(fw, is_train):
+    model, X = fw.Wrapper(fw.dropout(0.0)), normal(6, 4)
+    for given in (X, (X,)):
+        Y, _ = model(given, is_train=is_train)
+        Y += 1
+        assert_array_equal(X, normal(6, 4))
 
 
 def test_arrays_cross_over_and_back(fw):

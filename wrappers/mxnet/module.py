@@ -122,6 +122,14 @@ class MXNetModule(FrameworkModule):
             args.pop()
         return [*inputs.args, *args]
 
+    def thread_state(self) -> Any:
+        return mx.autograd.is_recording(), mx.autograd.is_training()
+
+    def set_thread_state(self, state: Any) -> None:
+        recording, training = state
+        mx.autograd.set_recording(recording)
+        mx.autograd.set_training(training)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         with _RUN_LOCK, mx.autograd.pause(train_mode=False):
             return self._run(inputs)

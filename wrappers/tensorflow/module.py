@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from functools import partial
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -22,8 +23,8 @@ import tensorflow as tf  # noqa: E402
 from ..module import FrameworkModule, GoBack  # noqa: E402
 from ..tree import leaves, zeros  # noqa: E402
 from . import arrays, kept, parts  # noqa: E402
-from .arrays import cast, is_tensor, tensor2xp, unaligned, xp2tensor  # noqa: E402
-from .traced import TracedNetwork  # noqa: E402
+from .arrays import cast, is_tensor, on_device, tensor2xp, unaligned, xp2tensor  # noqa: E402
+from .traced import TracedNetwork, look_up  # noqa: E402
 
 
 class TensorFlowModule(FrameworkModule):
@@ -84,7 +85,7 @@ class TensorFlowModule(FrameworkModule):
 
     def create_parameters(self, inputs: ArgsKwargs) -> None:
         # Outside of the traced function, in which variables must not be created.
-        with tf.device(self.device):
+        with on_device(self.device):
             self._run(False, inputs.args, inputs.kwargs)
 
     def dropout_layers(self) -> List[Tuple[Any, str]]:
@@ -100,7 +101,7 @@ class TensorFlowModule(FrameworkModule):
         if rate and getattr(layer, "seed_generator", None) is None:
             # A layer that was made with rate 0 has none. Keras lets no layer that is built have
             # another part, hence not setattr.
-            with tf.device(self.device):
+            with on_device(self.device):
                 seeds = keras.random.SeedGenerator(getattr(layer, "seed", None))
             object.__setattr__(layer, "seed_generator", seeds)
 
@@ -116,8 +117,19 @@ class TensorFlowModule(FrameworkModule):
         training = {"training": is_train} if self._takes_training else {}
         return self.model(*args, **training, **kwargs)
 
+    def thread_state(self) -> Any:
+        # The device in whose context the thread is, which has no public name.
+        get_context = look_up(sys.modules.get("tensorflow.python.eager.context"), "context")
+        context = get_context and get_context()
+        return context, look_up(context, "device_name"), look_up(context, "device_spec")
+
+    def set_thread_state(self, state: Any) -> None:
+        context, name, spec = state
+        if spec is not None and hasattr(context, "_set_device"):
+            context._set_device(name, spec)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
-        with tf.device(self.device):
+        with on_device(self.device):
             return self._predicting(inputs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
@@ -126,13 +138,13 @@ class TensorFlowModule(FrameworkModule):
         d_inputs = [tensor for tensor in tensors if arrays.takes_gradient(tensor)]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
         traced = self.of_rate(self._training, lambda: TracedNetwork(partial(self._run, True)))
-        with tf.device(self.device):
+        with on_device(self.device):
             outputs, get_gradients = traced.begin_update(inputs, sources)
 
         def go_back(
             outputs: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]
         ) -> List[Optional[tf.Tensor]]:
-            with tf.device(self.device):
+            with on_device(self.device):
                 d_sources = get_gradients(outputs, gradients)
             self._add_gradients(dict(zip(named, d_sources[len(d_inputs) :])))
             by_id = {id(tensor): grad for tensor, grad in zip(d_inputs, d_sources)}
@@ -219,7 +231,7 @@ class TensorFlowModule(FrameworkModule):
         """Make a model again from what it was made of, with the same values, on this device."""
         values = {name: _tf_variable(v) for name, v in _named_variables(model).items()}
         beside = _trainable(model), kept.adapted(_named_layers(model))
-        with tf.device(self.device):
+        with on_device(self.device):
             return _made_again(self._recipe(model, True), values, *beside, self.input_spec)
 
     def reduced(self) -> Any:
@@ -230,7 +242,7 @@ class TensorFlowModule(FrameworkModule):
     @classmethod
     def restored(cls, state: Any, device: str, input_spec: Any) -> Any:
         recipe, values, dtypes, trainable, adapted = state
-        with tf.device(device):
+        with on_device(device):
             tensors = {name: tf.cast(value, dtypes[name]) for name, value in values.items()}
             return _made_again(recipe, tensors, trainable, adapted, input_spec)
 

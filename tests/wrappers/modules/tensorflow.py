@@ -34,6 +34,11 @@ STATISTICS = ("moving_mean", "moving_variance")
 CALLS = []
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass."""
+    return tf.__internal__.eager_context.get_device_name()
+
+
 def linear(W, b):
     layer = keras.layers.Dense(W.shape[0], dtype=W.dtype.name)
     layer.build((None, W.shape[1]))
@@ -52,10 +57,26 @@ def sequential(W1, b1, W2, b2):
     return module
 
 
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    layers = [keras.Input((W.shape[1],)), keras.layers.Dense(W.shape[0], activation="tanh")]
+    module = keras.Sequential(layers)
+    module.set_weights([W.T, b])
+    return module
+
+
 def functional(W1, b1, W2, b2):
     X = keras.Input((W1.shape[1],))
     hidden = keras.layers.Dense(W1.shape[0], activation="relu")(X)
     module = keras.Model(X, keras.layers.Dense(W2.shape[0])(hidden))
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+def root(W1, b1, W2, b2):
+    """The root of 0 has no gradient."""
+    layers = [keras.Input((W1.shape[1],)), keras.layers.Dense(W1.shape[0], activation=tf.sqrt)]
+    module = keras.Sequential([*layers, keras.layers.Dense(W2.shape[0])])
     module.set_weights([W1.T, b1, W2.T, b2])
     return module
 
