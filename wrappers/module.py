@@ -23,6 +23,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from . import weights
 from .framework import get_framework, get_part
+from .process import check_runs_here
 from .tree import describe, zeros
 
 T = TypeVar("T")
@@ -234,16 +235,25 @@ class FrameworkModule:
         handles = self.parameters()
         if not complete:
             handles = {name: handle for name, handle in handles.items() if name in tensors}
+        expected = {}
+        for name, handle in handles.items():
+            value: Any = self.get_value(handle)
+            expected[name] = weights.Spec(value.shape, self.dtype_name(handle), value.dtype.name)
         weights.check_names(
+            expected,
             {
-                name: (self.get_value(handle).shape, self.dtype_name(handle))
-                for name, handle in handles.items()
+                name: weights.Spec(tensor.shape, dtypes[name], tensor.dtype.name)
+                for name, tensor in tensors.items()
             },
-            {name: (tensor.shape, dtypes[name]) for name, tensor in tensors.items()},
         )
         for name, tensor in tensors.items():
             self.set_value(handles[name], tensor)
+        self.after_loading()
         return self
+
+    def after_loading(self) -> None:
+        """Called when all values were replaced by others, such as those of a file: for models in
+        which something else follows from them."""
 
     def reduced(self) -> Any:
         """What pickle may store of the model for `restored`."""
@@ -276,6 +286,7 @@ class FrameworkModule:
         return {**{name: getattr(self, name) for name in shared}, **self.options()}
 
     def _with_gradients(self: ModuleT, make: Callable[[], ModuleT]) -> ModuleT:
+        check_runs_here(self.framework)
         gradients = {}
         for name, handle in self.parameters().items():
             gradient = self.get_gradient(handle)
@@ -381,6 +392,7 @@ class undisturbed:  # noqa: N801
 def _restored(
     module_class: Type[FrameworkModule], state: Any, device: Any, arguments: Dict[str, Any]
 ) -> FrameworkModule:
+    check_runs_here(module_class.framework)
     model = module_class.restored(state, device, arguments["input_spec"])
     return module_class(model, device, **arguments)
 

@@ -29,8 +29,9 @@ from thinc.util import convert_recursive
 from . import weights
 from .arrays import are_finite
 from .framework import framework_of, get_framework
+from .header import checked, dims_to_build
 from .module import FrameworkModule, module_class
-from .process import started
+from .process import check_runs_here, started, this_thread
 from .tree import leaves
 
 Builder = Callable[[int, int], Any]
@@ -146,6 +147,7 @@ class FrameworkShim(Shim):
 
     def _new_module(self, nO: int, nI: int) -> FrameworkModule:
         assert self._builder is not None
+        check_runs_here(self.framework)
         remake = _Remake(self._builder, nO, nI)
         model = remake()
         if not self._class.is_model(model):
@@ -271,6 +273,11 @@ class FrameworkShim(Shim):
         the gradients are cleared, so that training can go on with another batch.
         """
         module = self.get_module()
+        check_runs_here(self.framework)
+        with this_thread.passing:
+            self._update(module, optimizer)
+
+    def _update(self, module: FrameworkModule, optimizer: Optimizer) -> None:
         is_worthless = module.has_overflowed()
         found = [
             (name, handle, gradient)
@@ -376,6 +383,7 @@ class FrameworkShim(Shim):
         a parameter is missing, unknown, or of another shape or dtype.
         """
         tensors, header = weights.unpack(data)
+        header = checked(header, tensors)
         self._check_header(header)
         if not tensors and not header["complete"]:
             if self.module is not None and self.module.parameters():
@@ -383,28 +391,48 @@ class FrameworkShim(Shim):
                     "The file was saved before the model was initialized and holds no weights, "
                     "but this model has some. Initialize the model before you save it."
                 )
-            self.dims = header["dims"]
+            self._take_dims(header["dims"])
             return self
-        module, spare = self._module_for(header), None
+        spare = None
         try:
-            if header["inputs"] is not None and not module.is_called():
-                # What a first call makes cannot be undone, and the file may turn out to be of
-                # another architecture.
-                spare = _copy_of(module) if module is self.module else None
-                module.materialize_for(header["inputs"])
+            with self._making():
+                module = self.module
+                if module is None:
+                    module = self._new_module(*dims_to_build(header, tensors))
+                if header["inputs"] is not None and not module.is_called():
+                    # What a first call makes cannot be undone, and the file may turn out to be of
+                    # another architecture.
+                    spare = _copy_of(module) if module is self.module else None
+                    module.materialize_for(header["inputs"])
             self._check_dropout(module)
             module = module.from_tensors(tensors, header["dtypes"], header["complete"])
         except Exception:
             self.module = self.module if spare is None else spare
             raise
         module.input_spec = header["inputs"]
-        self.module, self.cfg, self.dims = module, header["config"], header["dims"]
+        self._take_dims(header["dims"])
+        self.module, self.cfg = module, header["config"]
         return self
 
-    def _module_for(self, header: Mapping[str, Any]) -> FrameworkModule:
-        if self.module is not None:
-            return self.module
-        return self._new_module(header["dims"]["nO"], header["dims"]["nI"])
+    def _take_dims(self, dims: Dict[str, Optional[int]]) -> None:
+        # Those with which a model was built here are what another of its kind is built with.
+        if self.module is None or not self.has_builder:
+            self.dims = dims
+
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[None]:
+        """Where a model is made as a file describes it: builders, and models that are called for
+        the first time, fail in ways of their own."""
+        try:
+            yield
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"No model of {self._token} can be made as the file describes it "
+                f"({type(error).__name__}: {error}). Build the model with the settings that it was "
+                "saved with."
+            ) from error
 
     def _check_header(self, header: Mapping[str, Any]) -> None:
         if header["framework"] != self.framework:

@@ -13,7 +13,7 @@ from .arrays import are_finite, has_nan
 from .framework import get_framework, get_part, require
 from .module import FrameworkModule, check_rate, undisturbed
 from .position import gives_the_output
-from .process import check_runs_here
+from .process import check_runs_here, this_thread
 from .shim import FrameworkShim
 from .tree import as_args_kwargs, leaves, like_inputs
 
@@ -114,7 +114,7 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
         return forward_no_rows(model, X)
     _check_input(model, X)
     module = get_module(model)
-    with undisturbed(module):
+    with this_thread.passing, undisturbed(module):
         inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
         try:
             shim.materialize(inputs)
@@ -141,8 +141,10 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
                 "again for a further gradient; gradients add up until finish_update()."
             )
         _check_shape(model, Y, dY)
+        # It may have begun before the process was forked.
+        check_runs_here(shim.framework)
         is_done = is_train
-        with undisturbed(module):
+        with this_thread.passing, undisturbed(module):
             dX = get_dX(backprop_outputs(get_d_outputs(dY)))
         if not module.leaves_overflows_out():
             _check_gradient(model, dX, dY)
@@ -248,10 +250,10 @@ def _rows_with_nan(array: Any) -> str:
 
 
 def _check_integers(model: Model, X: Any, error: Exception) -> None:
-    """Raise ValueError if the module may have failed because it was given integers. Until then
-    nobody knows: it may have wanted them, to look up rows."""
+    """Raise ValueError if the module may have failed because it was given integers or truth values.
+    Until then nobody knows: it may have wanted them, to look up rows or to leave some out."""
     arrays = leaves(is_xp_array, _data_of(X))
-    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "iu"})
+    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
     if names:
         raise ValueError(
             f"The module of '{model.name}' failed on an input of dtype {' and '.join(names)}. "
@@ -345,9 +347,7 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     def backprop(dY: Any) -> Any:
         if isinstance(X, (Padded, Ragged)):
             return X
-        # There is nothing in them, so the input's own arrays are its gradient.
-        no_gradient = as_args_kwargs(convert_recursive(_is_integer, lambda _: None, X))
-        return like_inputs(X, no_gradient)
+        return like_inputs(X, as_args_kwargs(convert_recursive(is_xp_array, _no_gradient, X)))
 
     return _with_data(X, Y), backprop
 
@@ -368,8 +368,10 @@ def _ask_for_width(model: Model, X: Any) -> None:
         ) from failure
 
 
-def _is_integer(obj: Any) -> bool:
-    return is_xp_array(obj) and obj.dtype.kind != "f"
+def _no_gradient(array: Any) -> Any:
+    # An array of its own: the caller's may not be there to be written.
+    is_float = array.dtype.kind == "f"
+    return get_array_module(array).zeros(array.shape, array.dtype) if is_float else None
 
 
 def _data_of(X: Any) -> Any:

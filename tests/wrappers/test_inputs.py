@@ -259,7 +259,35 @@ def test_arrays_cross_over_and_back(fw):
             assert_array_equal(back.reshape(array.shape), array)
 
 
+def test_arrays_without_numbers_are_refused(fw):
+    if fw.ID == "tensorflow":
+        pytest.skip("TensorFlow has tensors of strings")
+    model = fw.Wrapper(fw.scalar(2.0))
+    for array in (numpy.array(["word"]), numpy.array([None]), numpy.zeros(2, "M8[s]")):
+        for take in (fw.xp2tensor, model.predict):
+            with pytest.raises(ValueError, match="Expected an array of numbers, got one of dtype"):
+                take(array)
+
+
+@pytest.mark.mxnet
+def test_mxnet_refuses_numbers_that_it_does_not_have():
+    from spacy_frameworks.wrappers import xp2mxnet
+
+    assert xp2mxnet(numpy.array([2**63 - 1], "uint64")).asnumpy().tolist() == [2**63 - 1]
+    with pytest.raises(ValueError, match=f"integers of up to {2**63 - 1}, but.* {2**63}"):
+        xp2mxnet(numpy.array([1, 2**63], "uint64"))
+    with pytest.raises(ValueError, match="no complex numbers"):
+        xp2mxnet(numpy.zeros(2, "complex64"))
+
+
 # Batches of unusual sizes
+
+
+def test_the_gradient_of_no_rows_is_the_callers(fw):
+    X = read_only(numpy.zeros((0, 4), "float32"))
+    dX = fw.Wrapper(fw.scalar(2.0), nO=4).begin_update(X)[1](X)
+    dX += 1
+    assert dX.shape == (0, 4)
 
 
 def test_a_batch_with_no_rows(two_layer):
@@ -321,3 +349,32 @@ def test_more_than_two_dimensions(fw):
     Y, backprop = fw.Wrapper(fw.scalar(2.0)).begin_update(X)
     assert_array_equal(Y, X * 2)
     assert_array_equal(backprop(X), X * 2)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("nest", ["list", "tuple", "dict"])
+def test_keras_models_made_from_several_inputs_take_them_as_others_do(nest):
+    import keras
+
+    from .modules import tensorflow as fw
+
+    first, second = keras.Input((4,), name="first"), keras.Input((2,), name="second")
+    joined = keras.layers.Dense(3)(keras.layers.Concatenate()([first, second]))
+    X = {"first": normal(5, 4), "second": normal(5, 2, seed=1)}
+    if nest == "dict":
+        module, X = keras.Model({"first": first, "second": second}, joined), X
+    else:
+        module, X = (
+            keras.Model([first, second], joined),
+            {"list": list, "tuple": tuple}[nest](X.values()),
+        )
+    model, dY = fw.Wrapper(module), normal(5, 3, seed=2)
+    arrays = list(X.values()) if nest == "dict" else X
+    kernel, bias = module.get_weights()
+    Y, backprop = model.begin_update(X)
+    assert_close(Y, numpy.hstack(arrays).astype("float64") @ kernel + bias)
+    dX = backprop(dY)
+    found = list(dX.values()) if nest == "dict" else dX
+    assert_close(numpy.hstack(found), dY.astype("float64") @ kernel.T)
+    for other in (model.copy(), fw.Wrapper(module).from_bytes(model.to_bytes())):
+        assert_array_equal(other.predict(X), model.predict(X))

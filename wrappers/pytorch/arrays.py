@@ -10,7 +10,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import get_torch_default_device, is_cupy_array
 
-from ..arrays import native
+from ..arrays import numbers
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def xp2tensor(
     if is_cupy_array(xp_tensor):
         tensor = torch.from_dlpack(xp_tensor)
     else:
-        array = native(xp_tensor)
+        array = numbers(xp_tensor)
         # PyTorch knows no read-only memory and no negative strides.
         shared = array.flags.writeable and min(array.strides, default=0) >= 0
         tensor = torch.from_numpy(array if shared else array.copy())

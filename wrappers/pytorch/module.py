@@ -21,6 +21,8 @@ from .arrays import is_tensor, tensor2xp, xp2tensor
 
 _is_lazy = torch.nn.parameter.is_lazy
 
+# What is saved by a function of the user's: bytes, under its name.
+_SERIALIZED = {"serialize_model": "uint8"}
 # Before 2.4, PyTorch has no one way to ask whether autocast is on.
 _CAN_TELL_AUTOCAST = hasattr(torch, "get_autocast_dtype")
 
@@ -316,7 +318,7 @@ class PyTorchModule(FrameworkModule):
     def to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
         if self._serialize_model is not None:
             state = self._serialize_model(self.model)
-            return {"serialize_model": _as_uint8(state)}, {"serialize_model": "uint8"}
+            return {"serialize_model": _as_uint8(state)}, _SERIALIZED
         self._check_state()
         return super().to_tensors()
 
@@ -340,7 +342,7 @@ class PyTorchModule(FrameworkModule):
         if self._deserialize_model is None:
             self._check_state()
             return super().from_tensors(tensors, dtypes, complete)
-        elif list(tensors) != ["serialize_model"]:
+        elif {name: tensor.dtype.name for name, tensor in tensors.items()} != _SERIALIZED:
             raise ValueError(
                 "This wrapper has a deserialize_model function, but the file was saved without "
                 "serialize_model. Load it into a wrapper without deserialize_model."

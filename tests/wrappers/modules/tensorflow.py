@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy
 import tensorflow as tf
 from spacy_frameworks.wrappers import TensorFlowRNNWrapper as RNNWrapper
 from spacy_frameworks.wrappers import TensorFlowWrapper as Wrapper
@@ -92,6 +93,45 @@ class TwoLayer(keras.Model):
 
     def get_config(self):
         return {"hidden": self.hidden.units, "output": self.out.units}
+
+
+class PlainTwoLayer(keras.Model):
+    """As people write it: without keywords for Keras, config, or decorator."""
+
+    def __init__(self, hidden, output):
+        super().__init__()
+        self.hidden = keras.layers.Dense(hidden, activation="relu")
+        self.out = {"last": [output]}
+
+    def call(self, X):
+        return self.out["last"][0](self.hidden(X))
+
+
+def plain(W1, b1, W2, b2):
+    module = PlainTwoLayer(W1.shape[0], keras.layers.Dense(W2.shape[0]))
+    module(tf.zeros((1, W1.shape[1])))
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+class PlainScale(keras.layers.Layer):
+    """A layer with a variable, a function and an array of its own."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.function = by, tf.nn.relu
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, X):
+        return self.function(X) * self.scale * self.by
+
+
+def plain_within():
+    return keras.Sequential(
+        [keras.Input((4,)), PlainScale(numpy.arange(4.0)), PlainTwoLayer(5, keras.layers.Dense(3))]
+    )
 
 
 def subclassed(W1, b1, W2, b2):
