@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 import threading
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -197,14 +198,16 @@ class MXNetModule(FrameworkModule):
             self._clear_traces()
             return _with_gradients(copy.deepcopy(self.model))
 
-    def reduced(self) -> mx.gluon.Block:
+    def reduced(self) -> bytes:
+        # Pickled here already: MXNet has pickles for other processes hold no values, but handles
+        # to memory, which processes that are spawned cannot be handed.
         with _RUN_LOCK:
             self._clear_traces()
-            return self.model
+            return pickle.dumps(self.model, pickle.HIGHEST_PROTOCOL)
 
     @classmethod
-    def restored(cls, state: Any, device: Any, input_spec: Any) -> mx.gluon.Block:
-        return _with_gradients(state)
+    def restored(cls, state: bytes, device: Any, input_spec: Any) -> mx.gluon.Block:
+        return _with_gradients(pickle.loads(state))
 
     def _clear_traces(self) -> None:
         # Gluon keeps them in the blocks.
