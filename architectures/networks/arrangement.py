@@ -14,6 +14,7 @@ which the kernels of all frameworks know.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any, Callable, Iterable, List, Optional, Tuple
@@ -133,11 +134,9 @@ def time_first(network: Any, lengths: numpy.ndarray, fit: Fit = exactly) -> Arra
     return Arrangement(len(step), (nT, nB), step * nB + sequence, (_padded(lengths, nB),))
 
 
-def blocks(
-    network: Any, lengths: numpy.ndarray, fit: Fit = exactly, most: int = MOST_BLOCKS
-) -> Arrangement:
+def blocks(network: Any, lengths: numpy.ndarray, fit: Fit = exactly) -> Arrangement:
     """Rows without padding, and what attention needs to see each sequence by itself: blocks of
-    sequences of similar lengths, 1 to `most` of them. X of shape (rows, width), and
+    sequences of similar lengths, 1 to `MOST_BLOCKS` of them. X of shape (rows, width), and
 
     places: For each row its place in all blocks behind each other, each flattened; (rows,), int32.
     block: One or more: for each place of a block the row that is there, -1 for padding; (nB, nT),
@@ -150,7 +149,7 @@ def blocks(
     count = int(lengths.sum())
     (size,) = fit((count,))
     places, before, found = numpy.zeros(size, dtype="int32"), 0, []
-    for part in numpy.split(order, _cuts(lengths[order], most)):
+    for part in numpy.split(order, _cuts(lengths[order])):
         nB, nT = fit((len(part), int(lengths[part[0]])))
         block = numpy.full((nB, nT), -1, dtype="int32")
         is_row = numpy.arange(nT) < lengths[part][:, None]
@@ -171,7 +170,40 @@ def blocks_and_masks(tensors: Any, n_masks: int) -> Tuple[Any, Any]:
     return tensors[:n_blocks], tensors[n_blocks:]
 
 
-def _cuts(lengths: numpy.ndarray, most: int) -> List[int]:
+def lanes(
+    network: Any, lengths: numpy.ndarray, fit: Fit = exactly, nT: Optional[int] = None
+) -> Arrangement:
+    """Lanes of nT places, in each of which sequences come one behind the other as long as there is
+    room, so that short ones are not padded to the longest: X of shape (nB, nT, width), and
+
+    sequences: For each place the number of the sequence that is there, -1 for padding; (nB, nT),
+        int32. What comes behind each other in a lane has different numbers.
+
+    nT: None for as many as the longest sequence has.
+    """
+    room_of_one = int(lengths.max(initial=0)) if nT is None else nT
+    order = numpy.argsort(-lengths, kind="stable")[: numpy.count_nonzero(lengths)]
+    lane, step = numpy.zeros((2, len(lengths)), dtype="int64")
+    # The room that is left in each lane, least first. The longest sequences come first, and each
+    # goes where the least is left over: best fit decreasing.
+    count, room = 0, []
+    for sequence, length in zip(order.tolist(), lengths[order].tolist()):
+        place = bisect_left(room, (length, 0))
+        if place == len(room):
+            left, lane[sequence] = room_of_one, count
+            count += 1
+        else:
+            left, lane[sequence] = room.pop(place)
+        step[sequence] = room_of_one - left
+        insort(room, (left - length, int(lane[sequence])))
+    nB, nT = fit((count, room_of_one))
+    places = _places(lengths, lane * nT + step)
+    sequences = numpy.full((nB, nT), -1, dtype="int32")
+    sequences.reshape(-1)[places] = numpy.repeat(numpy.arange(len(lengths)), lengths)
+    return Arrangement(len(places), (nB, nT), places, (sequences,))
+
+
+def _cuts(lengths: numpy.ndarray) -> List[int]:
     """Where the second and later blocks begin, of sequences that come longest first, so that
     attention has the fewest scores, padding included."""
     starts = (numpy.flatnonzero(numpy.diff(lengths)) + 1).tolist()
@@ -184,7 +216,7 @@ def _cuts(lengths: numpy.ndarray, most: int) -> List[int]:
             BLOCK_SCORES + (end - start) * longest[start] ** 2 for start, end in pairwise(bounds)
         )
 
-    return list(min((c for n in range(most) for c in combinations(starts, n)), key=scores))
+    return list(min((c for n in range(MOST_BLOCKS) for c in combinations(starts, n)), key=scores))
 
 
 def _places(lengths: numpy.ndarray, starts: numpy.ndarray) -> numpy.ndarray:

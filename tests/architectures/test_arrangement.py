@@ -22,6 +22,7 @@ from spacy_frameworks.architectures.networks.arrangement import (
     batch_first,
     blocks,
     blocks_and_masks,
+    lanes,
     spaced,
     time_first,
 )
@@ -33,7 +34,7 @@ from ..frameworks import SHIPPED_IDS
 from .test_networks import ONE_OF_EACH, build, data, one_of_each
 
 WINDOW = WindowEncoder(window_size=2)
-ARRANGE = [arrangements.rows, spaced, batch_first, time_first, blocks]
+ARRANGE = [arrangements.rows, spaced, batch_first, time_first, blocks, lanes]
 
 
 def larger(shape):
@@ -112,6 +113,29 @@ def test_blocks_keep_long_sequences_from_padding_short_ones():
 
 
 @pytest.mark.thinc
+@pytest.mark.parametrize("fit", FITS)
+@given(lengths=some_lengths, spare=st.integers(0, 40))
+def test_lanes_hold_each_sequence_whole(fit, lengths, spare):
+    rows = some_rows(lengths)
+    arranged = lanes(None, numpy.array(lengths), fit, nT=max(lengths) + spare)
+    (sequences,) = arranged.arguments
+    array = arranged.spread(OPS, rows)
+    assert sequences.shape == array.shape[:2]
+    starts = numpy.cumsum(lengths) - lengths
+    for i, (start, length) in enumerate(zip(starts, lengths)):
+        lane, step = numpy.nonzero(sequences == i)
+        assert len(step) == length and len(set(lane)) == (length > 0)
+        assert_array_equal(array[lane, step], rows[start : start + length])
+        assert not length or numpy.ptp(step) == length - 1
+    assert (array[sequences < 0] == 0).all()
+
+
+@pytest.mark.thinc
+def test_lanes_have_little_padding():
+    assert lanes(None, numpy.array([10, 90, 60, 40, 100])).shape == (3, 100)
+
+
+@pytest.mark.thinc
 @pytest.mark.parametrize("n_masks", [3, 6])
 @pytest.mark.parametrize("n_blocks", range(1, MOST_BLOCKS + 1))
 def test_blocks_and_masks_are_told_apart(n_blocks, n_masks):
@@ -130,23 +154,6 @@ def test_few_shapes_occur_where_each_is_compiled(network):
         arranged = arrange(network, lengths)
         shapes.add((arranged.shape, *(array.shape for array in arranged.arguments)))
     assert len(shapes) <= 12
-
-
-@pytest.mark.jax
-@given(lengths=some_lengths)
-def test_the_block_of_few_shapes_holds_all_sequences(lengths):
-    from spacy_frameworks.architectures.networks.jax import one_block
-
-    rows, lengths = some_rows(lengths), numpy.array(lengths)
-    arranged = one_block(None, lengths)
-    places, block = arranged.arguments
-    array = arranged.spread(OPS, rows)
-    assert len(places) == len(array) and block.size == 4 * len(array)
-    lines = [line[line >= 0].tolist() for line in block]
-    starts = numpy.cumsum(lengths) - lengths
-    expected = [[*range(start, start + n)] for start, n in zip(starts, lengths) if n]
-    assert sorted(filter(None, lines)) == expected
-    assert_array_equal(array[block.reshape(-1)[places[: len(rows)]]], rows)
 
 
 @pytest.mark.parametrize("framework", SHIPPED_IDS)

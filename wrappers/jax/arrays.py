@@ -45,9 +45,7 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
         return jax.device_put(jax.dlpack.from_dlpack(_Capsule(xp_tensor)), place)
     array = native(xp_tensor)
     check_integers(array)
-    copied = aligned(array.shape, array.dtype)
-    copied[...] = array
-    return jax.device_put(copied, place)
+    return jax.device_put(copied(array, array.dtype), place)
 
 
 def tensor2xp(jax_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
@@ -134,6 +132,13 @@ def aligned(shape: Any, dtype: Any) -> Any:
     memory = numpy.empty(size + ALIGNMENT, "uint8")
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def copied(array: Any, dtype: Any) -> Any:
+    """A copy of a NumPy array in such memory."""
+    copy = aligned(array.shape, dtype)
+    copy[...] = array
+    return copy
 
 
 def check_integers(array: Any) -> None:

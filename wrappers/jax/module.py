@@ -74,7 +74,7 @@ class JAXModule(FrameworkModule):
     @property
     def model(self) -> Any:
         """The user's model with the values of now."""
-        return self._pure.made(self._values)
+        return self._pure.made(self._jax_values())
 
     @model.setter
     def model(self, model: Any) -> None:
@@ -91,13 +91,24 @@ class JAXModule(FrameworkModule):
         return pure
 
     def _take_values(self) -> None:
-        place = arrays.find_device(self.device)
-        values = self._pure.values.items()
-        self._values = {name: jax.device_put(value, place) for name, value in values}
+        values = self._pure.values
+        if self._is_on_cpu():
+            # JAX's functions take NumPy's memory as it is, where making an array of JAX's of it
+            # takes a tenth of a millisecond. Nobody else has this memory, so it does not change.
+            self._values = {name: arrays.copied(v, v.dtype) for name, v in values.items()}
+        else:
+            self._values = self._placed(values)
         self._trained = [name for name in self._values if name in self._pure.trained]
         self._rest = [name for name in self._values if name not in self._pure.trained]
         self._training: Dict[Optional[float], Dict[Any, CompiledModel]] = {}
         self._predicting: Dict[Any, CompiledModel] = {}
+
+    def _placed(self, values: Mapping[str, Any]) -> Dict[str, Any]:
+        place = arrays.find_device(self.device)
+        return {name: jax.device_put(value, place) for name, value in values.items()}
+
+    def _jax_values(self) -> Dict[str, jax.Array]:
+        return self._placed(self._values)
 
     def is_materialized(self) -> bool:
         return not self._pure.may_grow()
@@ -108,7 +119,7 @@ class JAXModule(FrameworkModule):
     def create_parameters(self, inputs: ArgsKwargs) -> None:
         before = set(self._values)
         # What was loaded has reached the values alone.
-        self._pure.made(self._values)
+        self._pure.made(self._jax_values())
         self._pure.grow(inputs.args, inputs.kwargs)
         if before != set(self._pure.values):
             self._take_values()
@@ -124,10 +135,13 @@ class JAXModule(FrameworkModule):
     def from_xp(self, array: Any, requires_grad: bool = False) -> Any:
         # JAX's functions take NumPy's arrays as they are. Those of many rows are copied once
         # there, or once here, where rows are filled up.
-        if isinstance(array, numpy.ndarray) and self.device.startswith("cpu"):
+        if isinstance(array, numpy.ndarray) and self._is_on_cpu():
             arrays.check_integers(array)
             return native(array)
         return super().from_xp(array, requires_grad)
+
+    def _is_on_cpu(self) -> bool:
+        return self.device.startswith("cpu")
 
     # Running
 
@@ -184,7 +198,10 @@ class JAXModule(FrameworkModule):
         return tensor2xp(self._values[handle])  # type: ignore[return-value]
 
     def set_value(self, handle: str, value: FloatsXd) -> None:
-        self._values[handle] = self._like_value(handle, value)
+        if isinstance(value, numpy.ndarray) and self._is_on_cpu():
+            self._values[handle] = arrays.copied(value, self._values[handle].dtype)
+        else:
+            self._values[handle] = self._like_value(handle, value)
 
     def get_gradient(self, handle: str) -> Optional[FloatsXd]:
         gradient = self._gradients.get(handle)
@@ -209,7 +226,7 @@ class JAXModule(FrameworkModule):
     # Copies
 
     def copied_model(self) -> Any:
-        return self._pure.copied(self._values)
+        return self._pure.copied(self._jax_values())
 
     def reduced(self) -> bytes:
         return dumps(self.model)

@@ -53,6 +53,20 @@ def test_training_on_1000_batches_compiles_forward_and_backward_12_times_at_most
     assert 0 < compiled.count - before <= 2 * 12 + 1
 
 
+def test_a_step_leaves_values_of_the_kind_that_it_was_compiled_for(compiled):
+    model, X = fw.Wrapper(fw.function(*weights())), normal(9, 4)
+
+    def step():
+        Y, backprop = model.begin_update(X)
+        backprop(Y)
+        model.finish_update(SGD(0.01))
+
+    step()
+    before = compiled.count
+    step()
+    assert compiled.count == before
+
+
 def test_batches_of_all_sizes_give_what_they_give_alone():
     params = weights()
     model = fw.Wrapper(fw.sequential(*params))
