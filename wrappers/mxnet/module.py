@@ -125,13 +125,16 @@ class MXNetModule(FrameworkModule):
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with _RUN_LOCK, mx.autograd.pause(train_mode=False):
-            return self._run(inputs)
+            outputs = self._run(inputs)
+            _finish(leaves(is_tensor, outputs))
+        return outputs
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         with _RUN_LOCK:
             self._renew_frozen()
             with mx.autograd.record(train_mode=True):
                 outputs = self._run(inputs)
+            _finish(leaves(is_tensor, outputs))
         tensors = leaves(is_tensor, inputs)
 
         def go_back(
@@ -143,6 +146,8 @@ class MXNetModule(FrameworkModule):
             if outputs:
                 with _RUN_LOCK:
                     mx.autograd.backward(list(outputs), list(gradients), *args, **kwargs)
+                    _finish([tensor.grad for tensor in tensors if tensor._fresh_grad])
+                    _finish([array for p in self._all_parameters for array in p._grad or ()])
             # What no backward pass has written is not initialized.
             return [tensor.grad if tensor._fresh_grad else None for tensor in tensors]
 
@@ -213,6 +218,20 @@ class MXNetModule(FrameworkModule):
         # Gluon keeps them in the blocks.
         _clear_traces(self.model)
         self._traces.clear()
+
+
+def _finish(computed: Sequence[mx.nd.NDArray]) -> None:
+    """Wait until MXNet's threads have computed these. What goes wrong there is an error here. Else
+    it would be one of whoever next uses the same scratch memory, in a pass of another model."""
+    error = None
+    for tensor in computed:
+        try:
+            tensor.wait_to_read()
+        except mx.MXNetError as raised:
+            # The others may have errors of their own, which must not stay either.
+            error = error or raised
+    if error is not None:
+        raise error
 
 
 def _array(tensor: mx.nd.NDArray, is_read: bool = True) -> Any:
