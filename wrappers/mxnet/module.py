@@ -88,6 +88,11 @@ class MXNetModule(FrameworkModule):
             # The traces are those of the blocks inside, which keep one each.
             _clear_traces(self.model)
 
+    @staticmethod
+    def seed() -> None:
+        # Takes longer than a step of a small model, so it is not done for each pass.
+        mx.random.seed(numpy.random.randint(2**31))
+
     # Running
 
     def _run(self, inputs: ArgsKwargs) -> Any:
