@@ -49,8 +49,11 @@ class MXNetModule(FrameworkModule):
         return mx.cpu() if device_type == "cpu" else mx.gpu(device_id)
 
     def prepared(self, model: mx.gluon.Block) -> mx.gluon.Block:
-        self._all_parameters = list(model._collect_params_with_prefix().values())
-        for parameter in self._all_parameters:
+        _make_dense(model)
+        named = model._collect_params_with_prefix()
+        self._all_parameters = list(named.values())
+        for name, parameter in named.items():
+            _check_dense(name, parameter)
             if parameter._data is None and not parameter._deferred_init:
                 parameter.initialize(ctx=self.device)
             elif self.device not in parameter.list_ctx():
@@ -268,6 +271,28 @@ def _hybridize(block: mx.gluon.Block) -> None:
             _hybridize(child)
     elif not block._active:
         block.hybridize()
+
+
+def _make_dense(block: mx.gluon.Block) -> None:
+    """Let embeddings have gradients for all of their rows: MXNet adds up no others, and Thinc's
+    optimizers take no others."""
+    for layer in _walk(block):
+        if isinstance(layer, mx.gluon.nn.Embedding) and layer._kwargs["sparse_grad"]:
+            layer._kwargs["sparse_grad"] = False
+            layer.weight._grad_stype = "default"
+            if layer.weight._data is not None:
+                layer.weight._init_grad()
+
+
+def _check_dense(name: str, parameter: mx.gluon.Parameter) -> None:
+    kinds = {"stype": parameter._stype, "grad_stype": parameter._grad_stype}
+    for argument, kind in kinds.items():
+        if kind != "default":
+            raise ValueError(
+                f"Expected parameter {name!r} to be stored densely, but it has {argument}={kind!r}."
+                f" Thinc's optimizers take whole arrays. Make it with {argument}='default', and "
+                "its layer with sparse_grad=False."
+            )
 
 
 def _walk(block: mx.gluon.Block) -> Iterator[mx.gluon.Block]:
