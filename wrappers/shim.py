@@ -347,10 +347,13 @@ class FrameworkShim(Shim):
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, FloatsXd]) -> Iterator[None]:
         """Use the given values, such as an optimizer's averages, until the block is left."""
-        backup: List[Tuple[Any, FloatsXd]] = []
         module = self.module
+        if module is None:
+            yield
+            return
+        backup: List[Tuple[Any, FloatsXd]] = []
         try:
-            for name, handle in {} if module is None else module.parameters().items():
+            for name, handle in module.parameters().items():
                 if self.key(name) in params:
                     value = module.get_value(handle)
                     backup.append((handle, value.copy()))
@@ -359,7 +362,7 @@ class FrameworkShim(Shim):
             yield
         finally:
             for handle, value in backup:
-                cast(FrameworkModule, module).set_value(handle, value)
+                module.set_value(handle, value)
 
     # Devices
 
