@@ -15,8 +15,8 @@ FEW = 10_000
 
 
 def plain(array: Any) -> Any:
-    """The array without what a subclass of NumPy's makes of it: the frameworks see all numbers, those
-    behind a mask too."""
+    """The array without what a subclass of NumPy's makes of it. The frameworks see all numbers,
+    those behind a mask too."""
     return numpy.asarray(array) if is_numpy_array(array) else array
 
 
