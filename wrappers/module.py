@@ -175,6 +175,11 @@ class FrameworkModule:
 
     # What it may say
 
+    @staticmethod
+    def seed() -> None:
+        """Seed a generator of the framework's own, which Thinc's `fix_random_seed` does not know,
+        with a number from NumPy's. Called before a model is made or taken over."""
+
     def options(self) -> Dict[str, Any]:
         """The arguments of its constructor that are its own."""
         return {}

@@ -47,6 +47,7 @@ class FrameworkShim(Shim):
         config: Any = None,
         device: Any = None,
         layer: str = "",
+        draws: bool = True,
         **options: Any,
     ):
         """
@@ -57,6 +58,8 @@ class FrameworkShim(Shim):
             architecture: bytes with another description are refused.
         device: The framework's device. If None, it follows Thinc's ops.
         layer: What errors call it: the name of the Thinc model. The framework's id, if empty.
+        draws: Whether the model may draw parameters or dropout from a generator of the framework's
+            own, which one number from NumPy's seeds then.
         options: Further arguments of the framework's module.
         """
         self.framework = framework
@@ -65,6 +68,7 @@ class FrameworkShim(Shim):
         super().__init__(None, config)
         started(framework)
         self._options = options
+        self._draws = draws
         # A device that the user has chosen; the other one follows Thinc's ops.
         self.explicit_device = device
         self.device = device if device is not None else self._class.default_device()
@@ -73,6 +77,7 @@ class FrameworkShim(Shim):
         self.governs_dropout = False
         self._builder: Optional[Builder] = None
         if self._class.is_model(model):
+            self._seed()
             self.module = self._class(model, self.device, **options)
         else:
             self._builder = self._checked_builder(model)
@@ -133,6 +138,8 @@ class FrameworkShim(Shim):
         """Let a model that creates its parameters on the first call do so."""
         module = self.get_module()
         if not module.is_complete:
+            if not module.is_materialized():
+                self._seed()
             module.materialize(inputs)
             self._check_dropout(module)
 
@@ -149,6 +156,7 @@ class FrameworkShim(Shim):
         assert self._builder is not None
         check_runs_here(self.framework)
         remake = _Remake(self._builder, nO, nI)
+        self._seed()
         model = remake()
         if not self._class.is_model(model):
             raise ValueError(
@@ -156,6 +164,11 @@ class FrameworkShim(Shim):
                 f"{self._wrapper_to_use(model)}"
             )
         return self._class(model, self.device, remake=remake, **self._options)
+
+    def _seed(self) -> None:
+        """Let the seed that Thinc's `fix_random_seed` was given reach the framework's generator."""
+        if self._draws:
+            self._class.seed()
 
     def _checked_builder(self, builder: Any) -> Builder:
         # A class would be called with (nO, nI) where most frameworks expect (nI, nO), and a Thinc
@@ -334,10 +347,13 @@ class FrameworkShim(Shim):
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, FloatsXd]) -> Iterator[None]:
         """Use the given values, such as an optimizer's averages, until the block is left."""
-        backup: List[Tuple[Any, FloatsXd]] = []
         module = self.module
+        if module is None:
+            yield
+            return
+        backup: List[Tuple[Any, FloatsXd]] = []
         try:
-            for name, handle in {} if module is None else module.parameters().items():
+            for name, handle in module.parameters().items():
                 if self.key(name) in params:
                     value = module.get_value(handle)
                     backup.append((handle, value.copy()))
@@ -346,7 +362,7 @@ class FrameworkShim(Shim):
             yield
         finally:
             for handle, value in backup:
-                cast(FrameworkModule, module).set_value(handle, value)
+                module.set_value(handle, value)
 
     # Devices
 

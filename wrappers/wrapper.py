@@ -31,6 +31,7 @@ def wrap(
     config: Optional[Dict[str, Any]] = None,
     device: Optional[Any] = None,
     dropout: Optional[float] = None,
+    draws: bool = True,
     **options: Any,
 ) -> Model[Any, Any]:
     """Make the Thinc model that holds a framework's. The public wrappers end in this.
@@ -41,7 +42,7 @@ def wrap(
     convert_outputs: (model, (X, outputs of the module), is_train) -> (Y, get_dOutputs), where
         get_dOutputs(dY) returns the arguments of the framework's own backward function.
     nO, nI: The dims, if they are known before `initialize`.
-    config, device: As `FrameworkShim` takes them.
+    config, device, draws: As `FrameworkShim` takes them.
     dropout: A rate of dropout for the module's layers that drop out. It is held in
         attrs["dropout_rate"], where `set_dropout_rate` changes it. None leaves them their own.
     options: Further arguments of the framework's module.
@@ -53,7 +54,9 @@ def wrap(
     """
     require(framework)
     name = model_name or framework
-    shim = FrameworkShim(framework, module, config=config, device=device, layer=name, **options)
+    shim = FrameworkShim(
+        framework, module, config=config, device=device, layer=name, draws=draws, **options
+    )
     pair_gpu_allocator(framework)
     attrs: Dict[str, Any] = {
         "convert_inputs": convert_inputs or convert_default_inputs,

@@ -62,6 +62,8 @@ def build_network(
             config={"network": network.describe()},
             nO=nO,
             nI=nI,
+            # Parameters and dropout masks are drawn by NumPy's generator alone.
+            draws=False,
             # Small products on one thread, or on as many as the user has chosen for such.
             threads=getattr(get_current_ops(), "threads", 1),
         )

@@ -85,7 +85,8 @@ class WindowEncoder(nn.HybridBlock):
             neighbours = [
                 F.slice_axis(X, axis=0, begin=j, end=j - 2 * nW or None) for j in range(2 * nW + 1)
             ]
-            pieces = window(F.concat(*neighbours, dim=1)).reshape((0, -1, self.pieces))
+            # Not concat(dim=1), whose backward kernel of oneDNN leaks a kilobyte for each of them.
+            pieces = window(F.stack(*neighbours, axis=1)).reshape((0, -1, self.pieces))
             Y = norm(F.max(pieces, axis=2), bool(masks))
             # A dropout mask is zero in the gaps, too.
             Y = Y * masks[i] if masks else F.broadcast_mul(Y, is_row)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from ...wrappers.kernels import keep_few_kernels
 from ...wrappers.layers import APART
 from ...wrappers.pytorch.linear import linear
 from . import description
@@ -130,6 +131,8 @@ def _rows(X: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 class BiLSTMEncoder(nn.Module):
     def __init__(self, network: description.BiLSTMEncoder, nO: int, nI: int):
         super().__init__()
+        # PyTorch's LSTM is oneDNN's, compiled for each number of sequences and of steps.
+        keep_few_kernels()
         widths = [nI, *[nO] * (network.depth - 1)]
         self.lstm = nn.ModuleList(BiLSTM(nO, width) for width in widths)
 

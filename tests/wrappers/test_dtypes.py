@@ -148,3 +148,10 @@ def test_parameters_of_several_dtypes_leave_the_rows_as_they_are():
 def test_two_layers_in_float64_are_those_of_the_reference(fw):
     drawn = weights()
     assert_close(fw.Wrapper(fw.sequential(*drawn)).predict(X), two_layer(X, *drawn))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 4), (3, 0, 2), (2, 3)])
+def test_float16_of_any_shape_comes_back_as_float32(fw, shape):
+    came = fw.tensor2xp(fw.xp2tensor(numpy.full(shape, 0.5, dtype="float16")))
+    assert (came.shape, came.dtype) == (shape, "float32")
+    assert (came == 0.5).all()

@@ -228,3 +228,33 @@ def test_a_function_that_cannot_take_the_dims_builds_nothing(fw, given):
 @pytest.mark.parametrize("given", CAN_BUILD.values(), ids=CAN_BUILD)
 def test_whatever_can_take_the_dims_may_build(fw, given):
     assert not fw.Wrapper(given).shims[0].is_built
+
+
+# MXNet
+
+
+def _dense_in_float16():
+    """MXNet has no such kernel for CPUs, which is found out on a thread of its own."""
+    from mxnet.gluon import nn
+
+    return nn.Dense(3, dtype="float16")
+
+
+def _reads_no_outputs(model, X_outputs, is_train):
+    return model.ops.alloc2f(5, 3), None
+
+
+@pytest.mark.mxnet
+@pytest.mark.parametrize("arguments", [{}, {"convert_outputs": _reads_no_outputs}])
+@pytest.mark.parametrize("is_train", [True, False])
+def test_an_error_on_a_thread_of_mxnets_is_one_of_the_pass_that_made_it(is_train, arguments):
+    from .modules import mxnet as fw
+
+    good, bad = fw.Wrapper(fw.sequential(*weights())), fw.Wrapper(_dense_in_float16(), **arguments)
+    expected = good.predict(X)
+    for _ in range(2):
+        with pytest.raises(Exception, match="float16 fully connected layer"):
+            bad(X.astype("float16"), is_train=is_train)
+    # Operators share four pieces of memory, of which the failed one had some.
+    for _ in range(8):
+        assert_array_equal(good.predict(X), expected)

@@ -224,3 +224,35 @@ def test_batch_norm_uses_the_batch_in_training_and_its_statistics_in_prediction(
     backprop(Y)
     assert_close(before, X64, 1e-3)
     assert numpy.abs(model.predict(X) - before).max() > 1e-2
+
+
+# MXNet
+
+
+@pytest.mark.mxnet
+@pytest.mark.parametrize("grad_req", ["write", "add"])
+def test_sparse_gradients_of_gluons_embeddings_are_made_dense(grad_req):
+    from mxnet.gluon import nn
+
+    from .modules import mxnet as fw
+
+    module = nn.Embedding(7, 3, sparse_grad=True)
+    module.initialize()
+    module.weight.grad_req = grad_req
+    model, ids, dY = fw.Wrapper(module), numpy.array([1, 2, 2], "int32"), normal(3, 3)
+    for _ in range(2):
+        model.begin_update(ids)[1](dY)
+    expected = numpy.zeros((7, 3))
+    numpy.add.at(expected, ids, 2.0 * dY)
+    assert_close(gradients_of(model, ["weight"])[0], expected)
+
+
+@pytest.mark.mxnet
+def test_parameters_of_mxnet_that_are_stored_sparsely_are_refused():
+    from mxnet.gluon import contrib
+
+    from .modules import mxnet as fw
+
+    module = contrib.nn.SparseEmbedding(7, 3)
+    with pytest.raises(ValueError, match=r"'weight' .*stype='row_sparse'.*sparse_grad=False"):
+        fw.Wrapper(module)

@@ -77,12 +77,13 @@ def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     ops: Decides between NumPy and CuPy. If None, the NDArray's context does.
     """
     tensor = mx_tensor.detach()
-    if tensor.dtype == numpy.float16:
-        tensor = tensor.astype("float32")
     if tensor.context.device_type == "gpu" and not isinstance(ops, NumpyOps):
-        return cupy.fromDlpack(tensor.to_dlpack_for_write())
-    array = tensor.asnumpy()
-    return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
+        array = cupy.fromDlpack(tensor.to_dlpack_for_write())
+    else:
+        array = tensor.asnumpy()
+        array = array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
+    # Not MXNet's own cast, which refuses arrays without dimensions and empty ones.
+    return array.astype("float32") if array.dtype == numpy.float16 else array
 
 
 def cast_like(tensor: Any, other: Any) -> Any:

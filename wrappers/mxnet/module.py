@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 import threading
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -48,8 +49,11 @@ class MXNetModule(FrameworkModule):
         return mx.cpu() if device_type == "cpu" else mx.gpu(device_id)
 
     def prepared(self, model: mx.gluon.Block) -> mx.gluon.Block:
-        self._all_parameters = list(model._collect_params_with_prefix().values())
-        for parameter in self._all_parameters:
+        _make_dense(model)
+        named = model._collect_params_with_prefix()
+        self._all_parameters = list(named.values())
+        for name, parameter in named.items():
+            _check_dense(name, parameter)
             if parameter._data is None and not parameter._deferred_init:
                 parameter.initialize(ctx=self.device)
             elif self.device not in parameter.list_ctx():
@@ -86,6 +90,11 @@ class MXNetModule(FrameworkModule):
         if not isinstance(self.model, mx.gluon.HybridBlock):
             # The traces are those of the blocks inside, which keep one each.
             _clear_traces(self.model)
+
+    @staticmethod
+    def seed() -> None:
+        # Takes longer than a step of a small model, so it is not done for each pass.
+        mx.random.seed(numpy.random.randint(2**31))
 
     # Running
 
@@ -132,13 +141,16 @@ class MXNetModule(FrameworkModule):
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with _RUN_LOCK, mx.autograd.pause(train_mode=False):
-            return self._run(inputs)
+            outputs = self._run(inputs)
+            _finish(leaves(is_tensor, outputs))
+        return outputs
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         with _RUN_LOCK:
             self._renew_frozen()
             with mx.autograd.record(train_mode=True):
                 outputs = self._run(inputs)
+            _finish(leaves(is_tensor, outputs))
         tensors = leaves(is_tensor, inputs)
 
         def go_back(
@@ -150,6 +162,8 @@ class MXNetModule(FrameworkModule):
             if outputs:
                 with _RUN_LOCK:
                     mx.autograd.backward(list(outputs), list(gradients), *args, **kwargs)
+                    _finish([tensor.grad for tensor in tensors if tensor._fresh_grad])
+                    _finish([array for p in self._all_parameters for array in p._grad or ()])
             # What no backward pass has written is not initialized.
             return [tensor.grad if tensor._fresh_grad else None for tensor in tensors]
 
@@ -205,19 +219,35 @@ class MXNetModule(FrameworkModule):
             self._clear_traces()
             return _with_gradients(copy.deepcopy(self.model))
 
-    def reduced(self) -> mx.gluon.Block:
+    def reduced(self) -> bytes:
+        # Pickled here already: MXNet has pickles for other processes hold no values, but handles
+        # to memory, which processes that are spawned cannot be handed.
         with _RUN_LOCK:
             self._clear_traces()
-            return self.model
+            return pickle.dumps(self.model, pickle.HIGHEST_PROTOCOL)
 
     @classmethod
-    def restored(cls, state: Any, device: Any, input_spec: Any) -> mx.gluon.Block:
-        return _with_gradients(state)
+    def restored(cls, state: bytes, device: Any, input_spec: Any) -> mx.gluon.Block:
+        return _with_gradients(pickle.loads(state))
 
     def _clear_traces(self) -> None:
         # Gluon keeps them in the blocks.
         _clear_traces(self.model)
         self._traces.clear()
+
+
+def _finish(computed: Sequence[mx.nd.NDArray]) -> None:
+    """Wait until MXNet's threads have computed these. What goes wrong there is an error here. Else
+    it would be one of whoever next uses the same scratch memory, in a pass of another model."""
+    error = None
+    for tensor in computed:
+        try:
+            tensor.wait_to_read()
+        except mx.MXNetError as raised:
+            # The others may have errors of their own, which must not stay either.
+            error = error or raised
+    if error is not None:
+        raise error
 
 
 def _array(tensor: mx.nd.NDArray, is_read: bool = True) -> Any:
@@ -249,6 +279,28 @@ def _hybridize(block: mx.gluon.Block) -> None:
             _hybridize(child)
     elif not block._active:
         block.hybridize()
+
+
+def _make_dense(block: mx.gluon.Block) -> None:
+    """Let embeddings have gradients for all of their rows: MXNet adds up no others, and Thinc's
+    optimizers take no others."""
+    for layer in _walk(block):
+        if isinstance(layer, mx.gluon.nn.Embedding) and layer._kwargs["sparse_grad"]:
+            layer._kwargs["sparse_grad"] = False
+            layer.weight._grad_stype = "default"
+            if layer.weight._data is not None:
+                layer.weight._init_grad()
+
+
+def _check_dense(name: str, parameter: mx.gluon.Parameter) -> None:
+    kinds = {"stype": parameter._stype, "grad_stype": parameter._grad_stype}
+    for argument, kind in kinds.items():
+        if kind != "default":
+            raise ValueError(
+                f"Expected parameter {name!r} to be stored densely, but it has {argument}={kind!r}."
+                f" Thinc's optimizers take whole arrays. Make it with {argument}='default', and "
+                "its layer with sparse_grad=False."
+            )
 
 
 def _walk(block: mx.gluon.Block) -> Iterator[mx.gluon.Block]:

@@ -65,7 +65,7 @@ def _state(module: torch.nn.Module) -> Dict[str, Any]:
 def _parametrize(module: torch.nn.Module, state: Dict[str, Any]) -> None:
     vars(module).update(state)
     parametrizations = module._modules.pop("parametrizations")
-    for name in parametrizations:  # type: ignore[union-attr]
+    for name in parametrizations:
         # PyTorch makes the class and the property. What it makes them of is replaced below.
         module.register_parameter(name, torch.nn.Parameter(torch.empty(0)))
         parametrize.register_parametrization(module, name, torch.nn.Identity(), unsafe=True)

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+import numpy
 from thinc.api import CupyOps, get_current_ops
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive, is_numpy_array, is_xp_array
@@ -104,6 +105,11 @@ class TensorFlowModule(FrameworkModule):
             with on_device(self.device):
                 seeds = keras.random.SeedGenerator(getattr(layer, "seed", None))
             object.__setattr__(layer, "seed_generator", seeds)
+
+    @staticmethod
+    def seed() -> None:
+        # Keras's layers ask Python's generator for their seeds; those of a tf.Module need not.
+        tf.random.set_seed(numpy.random.randint(2**31))
 
     # Running
 

@@ -30,8 +30,11 @@ def xp2tensor(
 
 
 def tensor2xp(toy_tensor: toy.Tensor, *, ops: Optional[Ops] = None) -> ArrayXd:
-    """A tensor as an array of the caller's own: what is written there, nobody else reads."""
-    return numpy.array(toy_tensor.values)  # type: ignore[return-value]
+    """A tensor as an array of the caller's own: what is written there, nobody else reads. Float16
+    becomes float32."""
+    array = numpy.array(toy_tensor.values)
+    is_half = array.dtype == numpy.float16
+    return array.astype("float32") if is_half else array  # type: ignore[return-value]
 
 
 def cast_like(tensor: toy.Tensor, other: toy.Tensor) -> toy.Tensor:
