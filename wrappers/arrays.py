@@ -14,10 +14,16 @@ from thinc.util import is_numpy_array
 FEW = 10_000
 
 
+def plain(array: Any) -> Any:
+    """The array without what a subclass of NumPy's makes of it. The frameworks see all numbers,
+    those behind a mask too."""
+    return numpy.asarray(array) if is_numpy_array(array) else array
+
+
 def are_finite(arrays: Iterable[Any]) -> bool:
     """Whether no number in some arrays of floats is NaN or infinite."""
     is_all, squares, small = True, 0.0, []
-    for array in arrays:
+    for array in map(plain, arrays):
         if array.size <= FEW and is_numpy_array(array):
             # In a third of the time of looking at each.
             row = array.reshape(-1)
@@ -35,6 +41,7 @@ def has_nan(array: Any) -> bool:
     """Whether an array has NaN in it."""
     if array.dtype.kind != "f" or not array.size:
         return False
+    array = plain(array)
     if array.size <= FEW and is_numpy_array(array):
         row = array.reshape(-1)
         if math.isfinite(row.dot(row)):

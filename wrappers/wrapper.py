@@ -9,7 +9,7 @@ from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
-from .arrays import are_finite, has_nan
+from .arrays import are_finite, has_nan, plain
 from .framework import get_framework, get_part, require
 from .module import FrameworkModule, check_rate, undisturbed
 from .position import gives_the_output
@@ -247,7 +247,7 @@ def _check_input(model: Model, X: Any) -> None:
 
 
 def _rows_with_nan(array: Any) -> str:
-    xp = get_array_module(array)
+    array, xp = plain(array), get_array_module(array)
     rows = xp.isnan(array.reshape((array.shape[0] if array.ndim else 1, -1))).any(axis=1)
     return f"{int(rows.sum())} of its {len(rows)} rows, first in row {int(rows.argmax())}"
 

@@ -58,6 +58,15 @@ def test_nan_in_the_input_is_named_with_its_row(fw, is_train):
             model(batch, is_train=is_train)
 
 
+def test_nan_in_a_subclass_of_numpys_is_noticed(fw):
+    model, X = fw.Wrapper(fw.scalar(2.0)), normal(5, 4)
+    assert_array_equal(model.predict(X.view(numpy.matrix)), X * 2)
+    X[2, 1] = numpy.nan
+    for array in (X.view(numpy.matrix), numpy.ma.masked_invalid(X)):
+        with pytest.raises(ValueError, match="NaN in 1 of its 5 rows, first in row 2"):
+            model.predict(array)
+
+
 def test_infinity_is_no_nan(fw):
     big = X.copy()
     big[0, 0], big[1, 0] = numpy.inf, -numpy.inf

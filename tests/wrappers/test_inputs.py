@@ -280,6 +280,14 @@ def test_mxnet_refuses_numbers_that_it_does_not_have():
         xp2mxnet(numpy.zeros(2, "complex64"))
 
 
+@pytest.mark.mxnet
+def test_mxnet_says_that_it_takes_no_arrays_without_dimensions():
+    from .modules import mxnet as fw
+
+    with pytest.raises(ValueError, match=r"without dimensions.*X\.reshape\(1\)"):
+        fw.Wrapper(fw.scalar(2.0)).predict(numpy.array(1.5, "float32"))
+
+
 # Batches of unusual sizes
 
 

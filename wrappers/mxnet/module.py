@@ -96,6 +96,16 @@ class MXNetModule(FrameworkModule):
         # Takes longer than a step of a small model, so it is not done for each pass.
         mx.random.seed(numpy.random.randint(2**31))
 
+    # Arrays
+
+    def from_xp(self, array: Any, requires_grad: bool = False) -> mx.nd.NDArray:
+        if not array.ndim:
+            raise ValueError(
+                "MXNet's operators take an array without dimensions for one whose shape is not "
+                "known yet. Hand over an array of one number: X.reshape(1)."
+            )
+        return super().from_xp(array, requires_grad)
+
     # Running
 
     def _run(self, inputs: ArgsKwargs) -> Any:
