@@ -129,7 +129,7 @@ class PyTorchModule(FrameworkModule):
 
     def thread_state(self) -> Any:
         device, autocast = self.device.type, None
-        if self._mixed_precision:
+        if self._mixed_precision and _CAN_TELL_AUTOCAST:
             enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
             autocast = enabled, dtype, _autocast_depth()
         return torch.is_grad_enabled(), torch.get_num_threads(), autocast

@@ -25,7 +25,7 @@ from ..module import FrameworkModule, GoBack  # noqa: E402
 from ..tree import leaves, zeros  # noqa: E402
 from . import arrays, kept, parts  # noqa: E402
 from .arrays import cast, is_tensor, on_device, tensor2xp, unaligned, xp2tensor  # noqa: E402
-from .traced import TracedNetwork, look_up  # noqa: E402
+from .traced import TracedNetwork  # noqa: E402
 
 
 class TensorFlowModule(FrameworkModule):
@@ -125,9 +125,10 @@ class TensorFlowModule(FrameworkModule):
 
     def thread_state(self) -> Any:
         # The device in whose context the thread is, which has no public name.
-        get_context = look_up(sys.modules.get("tensorflow.python.eager.context"), "context")
+        get_context = getattr(sys.modules.get("tensorflow.python.eager.context"), "context", None)
         context = get_context and get_context()
-        return context, look_up(context, "device_name"), look_up(context, "device_spec")
+        device = getattr(context, "device_name", None), getattr(context, "device_spec", None)
+        return context, *device
 
     def set_thread_state(self, state: Any) -> None:
         context, name, spec = state
