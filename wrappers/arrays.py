@@ -41,9 +41,8 @@ def has_nan(array: Any) -> bool:
     if array.dtype.kind != "f" or not array.size:
         return False
     array = plain(array)
-    if array.size <= FEW and is_numpy_array(array):
-        if math.isfinite(_squares(array)):
-            return False
+    if array.size <= FEW and is_numpy_array(array) and math.isfinite(_squares(array)):
+        return False
     # The minimum is the cheapest number in which NaN survives.
     least = array.min()
     return bool(least != least)
