@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, get_width, list2ragged, reduce_mean
 from thinc.types import Floats2d, Ragged
 
+from ..wrappers.process import this_thread
 from .words import group_tokens
 
 Tok2Vec = Model[List[Doc], List[Floats2d]]
@@ -60,9 +61,11 @@ def _forward_mean(
     (pooled,), ops = model.layers, model.ops
     tok2vec, _, mean = pooled.layers
     words = None if is_train else group_tokens([tok2vec], docs)
-    if words is None:
-        return pooled(docs, is_train)
-    (vectors,), backprop_types = tok2vec(words.types(), is_train)
+    # Thinc's products have locks too.
+    with this_thread.passing:
+        if words is None:
+            return pooled(docs, is_train)
+        (vectors,), backprop_types = tok2vec(words.types(), is_train)
     tokens = Ragged(words.spread(ops, vectors), ops.asarray1i(words.lengths))
     Y, backprop_mean = mean(tokens, is_train)
     return Y, lambda dY: backprop_types([words.sum(ops, backprop_mean(dY).data)])

@@ -13,6 +13,8 @@ from thinc.api import Model, Ops
 from thinc.layers.chain import forward as forward_chain
 from thinc.types import Floats2d
 
+from ..wrappers.process import this_thread
+
 Attribute = Union[int, str]
 Tok2Vec = Model[List[Doc], List[Floats2d]]
 
@@ -403,11 +405,12 @@ def once_per_type(model: Tok2Vec) -> Tok2Vec:
 def _forward_tokens(
     model: Tok2Vec, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
-    words = None if is_train else group_tokens(model.layers, docs)
-    if words is None:
-        return cast(Any, forward_chain(model, docs, is_train))
-    ops = model.ops
-    (Y,), backprop_types = forward_chain(model, cast(Any, words.types()), is_train)
+    words, ops = None if is_train else group_tokens(model.layers, docs), model.ops
+    # Thinc's products have locks too.
+    with this_thread.passing:
+        if words is None:
+            return cast(Any, forward_chain(model, docs, is_train))
+        (Y,), backprop_types = forward_chain(model, cast(Any, words.types()), is_train)
 
     def backprop(dYs: List[Floats2d]) -> Any:
         return backprop_types([words.sum(ops, cast(Floats2d, ops.flatten(cast(Any, dYs))))])

@@ -135,7 +135,7 @@ def main(
     data: Path = typer.Argument(..., exists=True, file_okay=False, help="Folder of the treebank."),
     task: Optional[List[str]] = typer.Option(None, help="tagger, textcat; both by default."),
     config: Optional[List[Path]] = typer.Option(None, help="Configs, in place of the tasks."),
-    framework: Optional[List[str]] = typer.Option(None, help="All four by default."),
+    framework: Optional[List[str]] = typer.Option(None, help="All by default."),
     seeds: int = typer.Option(3, help="How many seeds."),
     epochs: Optional[int] = typer.Option(
         None, help="Tagger: 2, textcat: 4, a config: its max_epochs."

@@ -71,6 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"TEST_FRAMEWORKS={names[0]} tests it"))
 
 
+@pytest.fixture(autouse=True)
+def jax_has_32_bits_again():
+    """JAX has float64 and int64 for the whole process, or not at all."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_enable_x64", False)
+
+
 @pytest.fixture(scope="session")
 def ewt() -> Path:
     """The folder of the treebank, which is not part of the project."""

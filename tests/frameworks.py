@@ -84,6 +84,5 @@ def ways(name: str) -> list[Any]:
     ]
 
 
-# Whose networks run in a process that was forked after they had run, and whose refuse to.
-FORKS = cases(fw.token for fw in all_frameworks() if said(fw.id, "RUNS_AFTER_FORK"))
+# Whose models would hang in a process that was forked after they had run, and are an error there.
 FORKS_NOT = cases(fw.token for fw in all_frameworks() if not said(fw.id, "RUNS_AFTER_FORK"))

@@ -2,16 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Iterable
 
 import numpy
+from thinc.api import get_array_module
 from thinc.compat import cupy
+from thinc.util import is_numpy_array
+
+# How many numbers OpenBLAS multiplies on one thread.
+FEW = 10_000
+
+
+def plain(array: Any) -> Any:
+    """The array without what a subclass of NumPy's makes of it. The frameworks see all numbers,
+    those behind a mask too."""
+    return numpy.asarray(array) if is_numpy_array(array) else array
+
+
+def are_finite(arrays: Iterable[Any]) -> bool:
+    """Whether no number in some arrays of floats is NaN or infinite."""
+    is_all, squares, small = True, 0.0, []
+    with numpy.errstate(over="ignore"):
+        for array in map(plain, arrays):
+            if array.size <= FEW and is_numpy_array(array):
+                # In a third of the time of looking at each.
+                row = array.reshape(-1)
+                squares += row.dot(row)
+                small.append(array)
+            else:
+                is_all = is_all and bool(get_array_module(array).isfinite(array).all())
+    # The sum may have overflowed.
+    return is_all and (
+        math.isfinite(squares) or all(bool(numpy.isfinite(array).all()) for array in small)
+    )
+
+
+def has_nan(array: Any) -> bool:
+    """Whether an array has NaN in it."""
+    if array.dtype.kind != "f" or not array.size:
+        return False
+    # The minimum is the cheapest number in which NaN survives.
+    least = plain(array).min()
+    return bool(least != least)
+
+
+# NumPy's codes of truth values, integers, floats of up to 64 bits, and complex numbers of them.
+_NUMBERS = frozenset("?bBhHiIlLqQefdFD")
 
 
 def native(array: Any) -> numpy.ndarray:
     """The array in this machine's byte order, which is the only one the frameworks read."""
     array = numpy.asarray(array)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def numbers(array: Any) -> numpy.ndarray:
+    """The same of an array of numbers or truth values, for a framework that has nothing else.
+
+    Raises ValueError if there is something else in it.
+    """
+    array = native(array)
+    # Those of another library, such as bfloat16, are for the framework to know.
+    if array.dtype.char not in _NUMBERS and array.dtype.isbuiltin != 2:
+        raise ValueError(
+            f"Expected an array of numbers, got one of dtype {array.dtype}. Convert it to numbers "
+            'that the framework has, as with X.astype("float32").'
+        )
+    return array
 
 
 def to_dlpack(array: Any) -> Any:

@@ -127,7 +127,19 @@ def find_part(framework: Framework, name: str) -> ModuleType | None:
         if error.name is None or not f"{folder}.{name}.".startswith(f"{error.name}."):
             raise
         return None
-    return None if spec is None else importlib.import_module(f"{folder}.{name}")
+    return None if spec is None else _imported(f"{folder}.{name}")
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module. The imports of some frameworks draw random numbers, as TensorFlow's and
+    JAX's do, and one seed is to give the same in every framework, so the generators are kept."""
+    if name in sys.modules:
+        return importlib.import_module(name)
+    # Here, since `setup.py` runs this file alone.
+    from .generators import kept_generators
+
+    with kept_generators():
+        return importlib.import_module(name)
 
 
 def get_part(framework: Framework, name: str) -> ModuleType:
@@ -185,15 +197,15 @@ def install_command(framework: Framework) -> str:
 def require(name: str) -> ModuleType:
     """Import a framework and return its top-level module.
 
-    Raises ImportError with the line that installs it if it is not there. An installed framework
-    that fails to import raises its own error.
+    Raises ImportError with the line that installs it if it is not there, or not in a version that
+    is supported. An installed framework that fails to import raises its own error.
     """
     framework = get_framework(name)
     # Also where others have imported it, who know nothing of this.
     process = find_part(framework, "process")
     try:
         with getattr(process, "importing", contextlib.nullcontext)():
-            return importlib.import_module(framework.module)
+            module = _imported(framework.module)
     except ModuleNotFoundError as error:
         if error.name != framework.module:
             raise
@@ -202,6 +214,31 @@ def require(name: str) -> ModuleType:
             f"Install it with: {install_command(framework)}",
             name=framework.module,
         ) from None
+    _check_version(framework, getattr(module, "__version__", ""))
+    return module
+
+
+@functools.cache
+def _check_version(framework: Framework, version: str) -> None:
+    # Of another distribution, the requirements tell the version of the distribution.
+    if framework not in FRAMEWORKS:
+        return
+    # Not needed by `setup.py`.
+    from packaging.requirements import Requirement
+    from packaging.version import InvalidVersion, Version
+
+    wanted = Requirement(framework.requirements[0]).specifier
+    try:
+        found = Version(version)
+    except InvalidVersion:
+        # A build of somebody's own, who has to know.
+        return
+    if not wanted.contains(found, prereleases=True):
+        raise ImportError(
+            f"{framework.token} {version} is installed, but spacy-frameworks needs "
+            f"{framework.module}{wanted}. Install it with: {install_command(framework)}",
+            name=framework.module,
+        )
 
 
 def is_installed(name: str) -> bool:

@@ -23,6 +23,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from . import weights
 from .framework import get_framework, get_part
+from .process import check_runs_here
 from .tree import describe, zeros
 
 T = TypeVar("T")
@@ -191,9 +192,25 @@ class FrameworkModule:
         """Set the rate of one of them."""
         setattr(layer, attribute, rate)
 
+    def thread_state(self) -> Any:
+        """What the framework has set for this thread, and passes and conversions of arrays set
+        otherwise while they run."""
+        return None
+
+    def set_thread_state(self, state: Any) -> None:
+        """Set it again."""
+
     def create_parameters(self, inputs: ArgsKwargs) -> None:
         """Call a model that makes its parameters when it is first called."""
         self.predict(inputs)
+
+    def outputs_to_xp(self, outputs: Any) -> Any:
+        """What a pass returned, with arrays in place of the tensors."""
+        return convert_recursive(self.arrays.is_tensor, self.arrays.tensor2xp, outputs)
+
+    def leaves_overflows_out(self) -> bool:
+        """Whether gradients may overflow, as in 16 bits, since such a step is then left out."""
+        return False
 
     def has_overflowed(self) -> bool:
         """Whether the gradients are worth nothing, as after an overflow in 16 bits."""
@@ -223,16 +240,25 @@ class FrameworkModule:
         handles = self.parameters()
         if not complete:
             handles = {name: handle for name, handle in handles.items() if name in tensors}
+        expected = {}
+        for name, handle in handles.items():
+            value: Any = self.get_value(handle)
+            expected[name] = weights.Spec(value.shape, self.dtype_name(handle), value.dtype.name)
         weights.check_names(
+            expected,
             {
-                name: (self.get_value(handle).shape, self.dtype_name(handle))
-                for name, handle in handles.items()
+                name: weights.Spec(tensor.shape, dtypes[name], tensor.dtype.name)
+                for name, tensor in tensors.items()
             },
-            {name: (tensor.shape, dtypes[name]) for name, tensor in tensors.items()},
         )
         for name, tensor in tensors.items():
             self.set_value(handles[name], tensor)
+        self.after_loading()
         return self
+
+    def after_loading(self) -> None:
+        """Called when all values were replaced by others, such as those of a file: for models in
+        which something else follows from them."""
 
     def reduced(self) -> Any:
         """What pickle may store of the model for `restored`."""
@@ -265,6 +291,7 @@ class FrameworkModule:
         return {**{name: getattr(self, name) for name in shared}, **self.options()}
 
     def _with_gradients(self: ModuleT, make: Callable[[], ModuleT]) -> ModuleT:
+        check_runs_here(self.framework)
         gradients = {}
         for name, handle in self.parameters().items():
             gradient = self.get_gradient(handle)
@@ -349,9 +376,28 @@ class FrameworkModule:
         return dtype
 
 
+class undisturbed:  # noqa: N801
+    """A `with` block that leaves what the framework has set for the thread as it was, even if it
+    ends in an error: Ctrl-C may come while a context of the framework's is entered or left, which
+    then never ends."""
+
+    __slots__ = ("_module", "_state")
+
+    def __init__(self, module: FrameworkModule) -> None:
+        self._module = module
+
+    def __enter__(self) -> None:
+        self._state = self._module.thread_state()
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None:
+            self._module.set_thread_state(self._state)
+
+
 def _restored(
     module_class: Type[FrameworkModule], state: Any, device: Any, arguments: Dict[str, Any]
 ) -> FrameworkModule:
+    check_runs_here(module_class.framework)
     model = module_class.restored(state, device, arguments["input_spec"])
     return module_class(model, device, **arguments)
 

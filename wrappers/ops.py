@@ -16,7 +16,7 @@ from thinc.types import DeviceTypes, Floats1d, FloatsXd, Shape
 
 from .framework import NUMPY, THINC, Framework, find_part, get_framework, require
 from .patches import ARITHMETIC, Held, enter_for_good, leave_for_good
-from .process import runs_here
+from .process import runs_here, this_thread
 from .threads import check_threads, numpy_threads
 
 # As in Thinc's layer.
@@ -157,7 +157,8 @@ class FasterNumpyOps(NumpyOps):
         if out is not None and out.shape != (m, n):
             raise ValueError(f"Expected 'out' to have shape {(m, n)}, got {out.shape}.")
         if m * n * k >= self._min_products:
-            return self._product(a, b, out)
+            with this_thread.passing:
+                return self._product(a, b, out)
         product = self._numpys_product(a, b)
         if out is None:
             return product

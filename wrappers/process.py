@@ -1,18 +1,31 @@
-"""Forked processes: what a framework that has run in the parent can do in the child."""
+"""Forked processes: when one may be forked, and what a framework that has run in the parent can do
+in the child."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Callable, Dict
+import threading
+import time
+from typing import Any, Callable, Dict, List
+from weakref import WeakSet
 
 from .framework import find_part, get_framework
+
+# How long a fork waits for passes of other threads, in seconds.
+PATIENCE = 10.0
 
 # The frameworks that may have run in this process, with what prepares them in a child and returns
 # whether they can run there.
 _started: Dict[str, Callable[[], bool]] = {}
-# Whether they run in this process, for those that ran in a parent before it was forked.
-_runs_here: Dict[str, bool] = {}
+# Why they do not run in this process, for those that ran in a parent before it was forked.
+_why_not: Dict[str, str] = {}
+
+HANGS = "{0} hangs in a process that was forked after {0} had run"
+IN_A_PASS = (
+    "this process was forked while another thread was in the middle of a pass of a model, for more "
+    "than {1:.0f} seconds, and {0} may wait for that thread forever"
+)
 
 
 def started(framework: str) -> None:
@@ -32,26 +45,88 @@ def _nothing_to_do() -> bool:
 
 def runs_here(framework: str) -> bool:
     """Whether a framework can run in this process."""
-    return _runs_here.get(framework, True)
+    return framework not in _why_not
+
+
+def is_readable_here(framework: str) -> bool:
+    """Whether the values of a framework's parameters can be read in this process."""
+    return _why_not.get(framework) != IN_A_PASS
 
 
 def check_runs_here(framework: str) -> None:
     """Raise RuntimeError with what to do instead where a framework would hang after a fork."""
-    if not runs_here(framework):
+    why = _why_not.get(framework)
+    if why is not None:
         token = get_framework(framework).token
         raise RuntimeError(
-            f"{token} hangs in a process that was forked after {token} had run, as those of "
-            "nlp.pipe(n_process=...) are. Use n_process=1, which runs on all cores too; or start "
-            'processes afresh: multiprocessing.set_start_method("spawn") before nlp.pipe; or '
-            "convert the pipeline to another framework or to Thinc with swap_framework."
+            f"{why.format(token, PATIENCE)}, as those of nlp.pipe(n_process=...) are. Use "
+            "n_process=1, which runs on all cores too; or start processes afresh: "
+            'multiprocessing.set_start_method("spawn") before nlp.pipe; or convert the pipeline to '
+            "another framework or to Thinc with swap_framework."
         )
 
 
+class _ThisThread(threading.local):
+    """`with this_thread.passing` around each pass of a model: while a process is forked, no thread
+    is in one. What a thread has locked at that moment stays locked in the child, where there is no
+    such thread, and whoever wants it there waits forever.
+
+    Each thread has a lock of its own, so passes do not wait for each other. Who forks takes them
+    all.
+    """
+
+    def __init__(self) -> None:
+        # A pass within a pass of the same thread takes it again.
+        self.passing = threading.RLock()
+        with _forking:
+            _of_all_threads.add(self.passing)
+
+
+# Whoever forks has it, so that no thread gets a lock meanwhile; with the locks of all threads that
+# have been in a pass and live, those of them that were taken, and those of passes that did not end.
+_forking = threading.RLock()
+_of_all_threads: WeakSet[Any] = WeakSet()
+_taken: List[Any] = []
+_busy: List[Any] = []
+
+this_thread = _ThisThread()
+
+
+def _before_fork() -> None:
+    """Hold up new passes, and wait for those of other threads, if that does not take too long."""
+    _forking.acquire()
+    until = time.monotonic() + PATIENCE
+    for passing in list(_of_all_threads):
+        was_taken = passing.acquire(timeout=max(0, until - time.monotonic()))
+        (_taken if was_taken else _busy).append(passing)
+
+
+def _after_fork_in_parent() -> None:
+    for passing in _taken:
+        passing.release()
+    _taken.clear()
+    _busy.clear()
+    _forking.release()
+
+
 def _after_fork_in_child() -> None:
+    were_over = not _busy
+    _after_fork_in_parent()
+    # There is this thread alone.
+    _of_all_threads.clear()
+    _of_all_threads.add(this_thread.passing)
     for framework, after_fork in _started.items():
-        if get_framework(framework).module in sys.modules:
-            _runs_here[framework] = after_fork() and runs_here(framework)
+        if get_framework(framework).module not in sys.modules:
+            continue
+        if not were_over:
+            _why_not[framework] = IN_A_PASS
+        elif not after_fork():
+            _why_not.setdefault(framework, HANGS)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -79,6 +79,7 @@ def _take_over(
         values[name] = _padded(value, shape, fill)
     for name, value in values.items():
         grown.set_value(new[name], value)
+    grown.after_loading()
 
 
 def _check_shape(

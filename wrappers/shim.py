@@ -6,17 +6,32 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    cast,
+)
 
+import numpy
 from thinc.api import Optimizer, get_array_module
 from thinc.shims import Shim
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive
 
 from . import weights
+from .arrays import are_finite
 from .framework import framework_of, get_framework
+from .header import checked, dims_to_build
 from .module import FrameworkModule, module_class
-from .process import started
+from .process import check_runs_here, started, this_thread
 from .tree import leaves
 
 Builder = Callable[[int, int], Any]
@@ -31,6 +46,7 @@ class FrameworkShim(Shim):
         model: Any,
         config: Any = None,
         device: Any = None,
+        layer: str = "",
         draws: bool = True,
         **options: Any,
     ):
@@ -41,11 +57,13 @@ class FrameworkShim(Shim):
         config: JSON values that are saved with the weights. "network" in it describes the
             architecture: bytes with another description are refused.
         device: The framework's device. If None, it follows Thinc's ops.
+        layer: What errors call it: the name of the Thinc model. The framework's id, if empty.
         draws: Whether the model may draw parameters or dropout from a generator of the framework's
             own, which one number from NumPy's seeds then.
         options: Further arguments of the framework's module.
         """
         self.framework = framework
+        self.layer = layer or framework
         self.module: Optional[FrameworkModule] = None
         super().__init__(None, config)
         started(framework)
@@ -136,6 +154,7 @@ class FrameworkShim(Shim):
 
     def _new_module(self, nO: int, nI: int) -> FrameworkModule:
         assert self._builder is not None
+        check_runs_here(self.framework)
         remake = _Remake(self._builder, nO, nI)
         self._seed()
         model = remake()
@@ -261,23 +280,57 @@ class FrameworkShim(Shim):
     # Training
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Call the optimizer once per parameter that has a gradient, and clear the gradients."""
+        """Call the optimizer once per parameter that has a gradient, and clear the gradients.
+
+        Raises ValueError if there is NaN or infinity in one. The optimizer is not called then, and
+        the gradients are cleared, so that training can go on with another batch.
+        """
         module = self.get_module()
+        check_runs_here(self.framework)
+        with this_thread.passing:
+            self._update(module, optimizer)
+
+    def _update(self, module: FrameworkModule, optimizer: Optimizer) -> None:
         is_worthless = module.has_overflowed()
-        for name, handle in module.parameters().items():
-            gradient = module.get_gradient(handle)
-            if gradient is None:
-                continue
+        found = [
+            (name, handle, gradient)
+            for name, handle in module.parameters().items()
+            if (gradient := module.get_gradient(handle)) is not None
+        ]
+        if not is_worthless:
+            self._check_finite(found)
+        for name, handle, gradient in found:
             if not is_worthless:
                 value = module.get_value(handle)
-                xp = get_array_module(value)
-                # Thinc's optimizers take float32 of at least one dimension.
-                value_1d = xp.atleast_1d(value).astype("float32", copy=False)
-                gradient_1d = xp.atleast_1d(gradient).astype("float32", copy=False)
-                updated, _ = optimizer(self.key(name), value_1d, gradient_1d)
+                updated, _ = optimizer(
+                    self.key(name), _for_optimizer(value), _for_optimizer(gradient)
+                )
                 module.set_value(handle, cast(FloatsXd, updated.reshape(value.shape)))
             module.set_gradient(handle, None)
         module.after_update()
+
+    def _check_finite(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
+        """Clear the gradients and raise ValueError if one of them is not finite."""
+        if are_finite(gradient for _, _, gradient in found):
+            return
+        bad = [(name, gradient) for name, _, gradient in found if not are_finite([gradient])]
+        name, gradient = bad[0]
+        count = int((~get_array_module(gradient).isfinite(gradient)).sum())
+        self.clear_gradients()
+        raise ValueError(
+            f"The gradients of {[name for name, _ in bad]} of '{self.layer}', a model of "
+            f"{self._token}, are not finite: that of {name!r} has NaN or infinity in {count} of "
+            f"its {gradient.size} numbers. This step of the layer is left out: its weights are as "
+            "they were, and its gradients are cleared. Look at the data, the loss, and at what has "
+            "no gradient in the model, such as the root of 0; lower the learn rate or clip "
+            "gradients (optimizer.grad_clip)."
+        )
+
+    def clear_gradients(self) -> None:
+        """Forget what was added up since the last update."""
+        module = self.get_module()
+        for handle in module.parameters().values():
+            module.set_gradient(handle, None)
 
     @property
     def gradients(self) -> Optional[List[Any]]:
@@ -294,20 +347,22 @@ class FrameworkShim(Shim):
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, FloatsXd]) -> Iterator[None]:
         """Use the given values, such as an optimizer's averages, until the block is left."""
-        backup: List[Tuple[Any, FloatsXd]] = []
         module = self.module
-        if module is not None:
+        if module is None:
+            yield
+            return
+        backup: List[Tuple[Any, FloatsXd]] = []
+        try:
             for name, handle in module.parameters().items():
                 if self.key(name) in params:
                     value = module.get_value(handle)
                     backup.append((handle, value.copy()))
                     averages = params[self.key(name)].reshape(value.shape)
                     module.set_value(handle, cast(FloatsXd, averages))
-        try:
             yield
         finally:
             for handle, value in backup:
-                cast(FrameworkModule, module).set_value(handle, value)
+                module.set_value(handle, value)
 
     # Devices
 
@@ -344,6 +399,7 @@ class FrameworkShim(Shim):
         a parameter is missing, unknown, or of another shape or dtype.
         """
         tensors, header = weights.unpack(data)
+        header = checked(header, tensors)
         self._check_header(header)
         if not tensors and not header["complete"]:
             if self.module is not None and self.module.parameters():
@@ -351,28 +407,48 @@ class FrameworkShim(Shim):
                     "The file was saved before the model was initialized and holds no weights, "
                     "but this model has some. Initialize the model before you save it."
                 )
-            self.dims = header["dims"]
+            self._take_dims(header["dims"])
             return self
-        module, spare = self._module_for(header), None
+        spare = None
         try:
-            if header["inputs"] is not None and not module.is_called():
-                # What a first call makes cannot be undone, and the file may turn out to be of
-                # another architecture.
-                spare = _copy_of(module) if module is self.module else None
-                module.materialize_for(header["inputs"])
+            with self._making():
+                module = self.module
+                if module is None:
+                    module = self._new_module(*dims_to_build(header, tensors))
+                if header["inputs"] is not None and not module.is_called():
+                    # What a first call makes cannot be undone, and the file may turn out to be of
+                    # another architecture.
+                    spare = _copy_of(module) if module is self.module else None
+                    module.materialize_for(header["inputs"])
             self._check_dropout(module)
             module = module.from_tensors(tensors, header["dtypes"], header["complete"])
         except Exception:
             self.module = self.module if spare is None else spare
             raise
         module.input_spec = header["inputs"]
-        self.module, self.cfg, self.dims = module, header["config"], header["dims"]
+        self._take_dims(header["dims"])
+        self.module, self.cfg = module, header["config"]
         return self
 
-    def _module_for(self, header: Mapping[str, Any]) -> FrameworkModule:
-        if self.module is not None:
-            return self.module
-        return self._new_module(header["dims"]["nO"], header["dims"]["nI"])
+    def _take_dims(self, dims: Dict[str, Optional[int]]) -> None:
+        # Those with which a model was built here are what another of its kind is built with.
+        if self.module is None or not self.has_builder:
+            self.dims = dims
+
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[None]:
+        """Where a model is made as a file describes it: builders, and models that are called for
+        the first time, fail in ways of their own."""
+        try:
+            yield
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"No model of {self._token} can be made as the file describes it "
+                f"({type(error).__name__}: {error}). Build the model with the settings that it was "
+                "saved with."
+            ) from error
 
     def _check_header(self, header: Mapping[str, Any]) -> None:
         if header["framework"] != self.framework:
@@ -415,6 +491,12 @@ class FrameworkShim(Shim):
         # A shim that is created later must not get this one's id, and with it its optimizer state.
         with Shim.global_id_lock:
             Shim.global_id = max(Shim.global_id, self.id)
+
+
+def _for_optimizer(array: Any) -> Any:
+    """As Thinc's optimizers take it: float32 of at least one dimension."""
+    array = array if array.ndim else array.reshape(1)
+    return array if array.dtype == numpy.float32 else array.astype(numpy.float32)
 
 
 def _copy_of(module: FrameworkModule) -> Optional[FrameworkModule]:

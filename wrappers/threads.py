@@ -10,6 +10,7 @@ keeps the count that it had.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from pathlib import Path
 from typing import Any, Callable, List, Optional
@@ -91,6 +92,10 @@ class NumpyThreads:
 
 
 numpy_threads = NumpyThreads()
+
+# Other threads, which may have had its lock, are not in a forked process.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=numpy_threads.__init__)  # type: ignore[misc]
 
 
 @functools.cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Dict, Mapping, Tuple
+import re
+from itertools import accumulate
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy
 from safetensors import SafetensorError
@@ -13,8 +15,28 @@ from safetensors.numpy import load, save
 FORMAT = 1
 KEY = "spacy-frameworks"
 
-# (shape, dtype) of one parameter; dtypes are named as NumPy names them, and "bfloat16".
-Spec = Tuple[Tuple[int, ...], str]
+# A crafted file must not take much more memory than it is large. Python's objects take up to 32
+# times the memory of the JSON that they are read from. In bytes, and as a part of the file:
+MOST_HEADER, HEADER_PART = 2**21, 32
+# How deep JSON may be nested. Where somebody has raised the limit of recursion, Python's parser
+# goes on until it has no stack left, and ends the process.
+MOST_DEPTH = 100
+
+
+class Spec(NamedTuple):
+    """What one parameter is like.
+
+    dtype: As NumPy names it, or "bfloat16" and the like, which NumPy does not have.
+    stored: The name of the array's dtype: floats of less than 32 bits are stored in 32.
+    """
+
+    shape: Tuple[int, ...]
+    dtype: str
+    stored: str
+
+    def __str__(self) -> str:
+        stored = "" if self.stored == self.dtype else f" (stored as {self.stored})"
+        return f"shape {self.shape} and dtype {self.dtype}{stored}"
 
 
 def checksum(tensors: Mapping[str, numpy.ndarray], header: Mapping[str, Any]) -> str:
@@ -39,18 +61,24 @@ def pack(tensors: Mapping[str, Any], header: Dict[str, Any]) -> bytes:
     }
     header = {**header, "format": FORMAT}
     header["checksum"] = checksum(arrays, header)
-    return save(arrays, metadata={KEY: json.dumps(header, sort_keys=True)})
+    data = save(arrays, metadata={KEY: json.dumps(header, sort_keys=True)})
+    _header_size(data)
+    return data
 
 
 def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
     """Read what `pack` wrote.
 
+    Returns the arrays and the header. It is as somebody wrote it: `header.py` looks at the values.
     Raises ValueError if the bytes are not of this package, damaged, or of a later format.
     """
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
-        came, is_later = header.pop("checksum"), header["format"] > FORMAT
+        outer = _parsed(data[8 : 8 + _header_size(data)])
+        header = _parsed(outer["__metadata__"][KEY])
+        came, number = header.pop("checksum"), header["format"]
+        if type(number) is not int or number < 1:
+            raise ValueError(f"expected the number of a format, got {number!r:.80}")
+        is_later = number > FORMAT
         # Nothing but the header is known of a later format.
         tensors = {} if is_later else load(data)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -61,7 +89,7 @@ def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
         ) from None
     if is_later:
         raise ValueError(
-            f"Expected format {FORMAT} or earlier, but the file has format {header['format']}. "
+            f"Expected format {FORMAT} or earlier, but the file has format {number}. "
             "Load it with a newer version of spacy-frameworks."
         )
     if checksum(tensors, header) != came:
@@ -70,6 +98,38 @@ def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
             "Copy or save it again."
         )
     return tensors, header
+
+
+def _header_size(data: bytes) -> int:
+    """How many bytes of JSON a safetensors file begins with, behind their number."""
+    size = int.from_bytes(data[:8], "little")
+    most = max(MOST_HEADER, len(data) // HEADER_PART)
+    if size > most:
+        raise ValueError(
+            f"The names of the parameters and the settings take {size} bytes, expected at most "
+            f"{most} in a file of {len(data)} bytes"
+        )
+    return size
+
+
+def _parsed(text: Any) -> Any:
+    """Values of JSON. Raises ValueError where they are nested too deep, or a name comes twice."""
+    text = text.decode() if isinstance(text, bytes) else text
+    # What is no bracket, or in a string, does not count.
+    plain = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    brackets = re.sub(r"[^][{}]", "", plain)
+    depth = max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)
+    if depth > MOST_DEPTH:
+        raise ValueError(f"JSON is nested {depth} deep, expected at most {MOST_DEPTH}")
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    # Which of the two counts differs between parsers, and there is a second one here.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice")
+    return found
 
 
 def check_names(expected: Mapping[str, Spec], came: Mapping[str, Spec]) -> None:
@@ -85,7 +145,6 @@ def check_names(expected: Mapping[str, Spec], came: Mapping[str, Spec]) -> None:
     for name, spec in expected.items():
         if came[name] != spec:
             raise ValueError(
-                f"Parameter {name!r}: expected shape {spec[0]} and dtype {spec[1]}, but the file "
-                f"has shape {came[name][0]} and dtype {came[name][1]}. "
+                f"Parameter {name!r}: expected {spec}, but the file has {came[name]}. "
                 "Build the model with the settings that it was saved with."
             )

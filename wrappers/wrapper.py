@@ -9,10 +9,11 @@ from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import convert_recursive, is_xp_array
 
 from .allocator import pair_gpu_allocator
+from .arrays import are_finite, has_nan, plain
 from .framework import get_framework, get_part, require
-from .module import FrameworkModule, check_rate
+from .module import FrameworkModule, check_rate, undisturbed
 from .position import gives_the_output
-from .process import check_runs_here
+from .process import check_runs_here, this_thread
 from .shim import FrameworkShim
 from .tree import as_args_kwargs, leaves, like_inputs
 
@@ -52,7 +53,10 @@ def wrap(
     Raises ImportError if the framework is not installed.
     """
     require(framework)
-    shim = FrameworkShim(framework, module, config=config, device=device, draws=draws, **options)
+    name = model_name or framework
+    shim = FrameworkShim(
+        framework, module, config=config, device=device, layer=name, draws=draws, **options
+    )
     pair_gpu_allocator(framework)
     attrs: Dict[str, Any] = {
         "convert_inputs": convert_inputs or convert_default_inputs,
@@ -63,7 +67,7 @@ def wrap(
         shim.govern_dropout()
         attrs["dropout_rate"] = dropout
     return model_class(
-        model_name or framework,
+        name,
         forward,
         init=init,
         attrs=attrs,
@@ -111,17 +115,20 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
         _build(model, X, None)
     if has_no_rows(X) or (model.has_dim("nO") is True and _all_without_rows(X)):
         return forward_no_rows(model, X)
-    _check_nan(model, X)
-    inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
-    try:
-        shim.materialize(inputs)
-        if is_train and shim.governs_dropout:
-            get_module(model).set_dropout_rate(model.attrs["dropout_rate"])
-        outputs, backprop_outputs = shim(inputs, is_train)
-    except Exception as error:
-        _check_integers(model, X, error)
-        raise
-    Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
+    _check_input(model, X)
+    module = get_module(model)
+    with this_thread.passing, undisturbed(module):
+        inputs, get_dX = model.attrs["convert_inputs"](model, X, is_train)
+        try:
+            shim.materialize(inputs)
+            if is_train and shim.governs_dropout:
+                module.set_dropout_rate(model.attrs["dropout_rate"])
+            outputs, backprop_outputs = shim(inputs, is_train)
+        except Exception as error:
+            _check_integers(model, X, error)
+            raise
+        Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
+    Y = _apart(Y, X)
     _set_dim_if_unset(model, "nI", X)
     _set_dim_if_unset(model, "nO", Y)
 
@@ -136,9 +143,15 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
                 f"This pass of '{model.name}' has been backpropagated already. Call the model "
                 "again for a further gradient; gradients add up until finish_update()."
             )
-        _check_gradient(model, Y, dY)
+        _check_shape(model, Y, dY)
+        # It may have begun before the process was forked.
+        check_runs_here(shim.framework)
         is_done = is_train
-        return get_dX(backprop_outputs(get_d_outputs(dY)))
+        with this_thread.passing, undisturbed(module):
+            dX = get_dX(backprop_outputs(get_d_outputs(dY)))
+        if not module.leaves_overflows_out():
+            _check_gradient(model, dX, dY)
+        return dX
 
     return Y, backprop
 
@@ -186,8 +199,7 @@ def _build(model: Model, X: Any, Y: Any) -> None:
 
 def _width(data: Any) -> Optional[int]:
     """The last dimension of a float array or a sequence type with one in it, else None."""
-    if isinstance(data, (Padded, Ragged)):
-        data = data.data
+    data = _data_of(data)
     if is_xp_array(data) and data.ndim >= 2 and data.shape[-1]:
         return int(data.shape[-1])
     return None
@@ -224,27 +236,27 @@ def _check_labels(model: Model, width: int, Y: Any) -> None:
     )
 
 
-def _check_nan(model: Model, X: Any) -> None:
-    for array in leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X):
-        # The minimum is the cheapest number in which NaN survives.
-        least = array.min() if array.dtype.kind == "f" and array.size else None
-        if least is not None and bool(least != least):
-            xp = get_array_module(array)
-            rows = xp.isnan(array.reshape((array.shape[0] if array.ndim else 1, -1))).any(axis=1)
-            if bool(rows.any()):
-                raise ValueError(
-                    f"The input of '{model.name}' has NaN in {int(rows.sum())} of its "
-                    f"{len(rows)} rows, first in row {int(rows.argmax())}. Look at the data and "
-                    "the layers before this one; in training, lower the learn rate or clip "
-                    "gradients (optimizer.grad_clip)."
-                )
+def _check_input(model: Model, X: Any) -> None:
+    for array in leaves(is_xp_array, _data_of(X)):
+        if has_nan(array):
+            raise ValueError(
+                f"The input of '{model.name}' has NaN in {_rows_with_nan(array)}. Look at the data "
+                "and the layers before this one; in training, lower the learn rate or clip "
+                "gradients (optimizer.grad_clip)."
+            )
+
+
+def _rows_with_nan(array: Any) -> str:
+    array, xp = plain(array), get_array_module(array)
+    rows = xp.isnan(array.reshape((array.shape[0] if array.ndim else 1, -1))).any(axis=1)
+    return f"{int(rows.sum())} of its {len(rows)} rows, first in row {int(rows.argmax())}"
 
 
 def _check_integers(model: Model, X: Any, error: Exception) -> None:
-    """Raise ValueError if the module may have failed because it was given integers. Until then
-    nobody knows: it may have wanted them, to look up rows."""
-    arrays = leaves(is_xp_array, X.data if isinstance(X, (Padded, Ragged)) else X)
-    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "iu"})
+    """Raise ValueError if the module may have failed because it was given integers or truth values.
+    Until then nobody knows: it may have wanted them, to look up rows or to leave some out."""
+    arrays = leaves(is_xp_array, _data_of(X))
+    names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
     if names:
         raise ValueError(
             f"The module of '{model.name}' failed on an input of dtype {' and '.join(names)}. "
@@ -253,7 +265,7 @@ def _check_integers(model: Model, X: Any, error: Exception) -> None:
         ) from error
 
 
-def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
+def _check_shape(model: Model, Y: Any, dY: Any) -> None:
     if is_xp_array(Y) and is_xp_array(dY) and Y.shape != dY.shape:
         raise ValueError(
             f"The gradient handed to '{model.name}' has shape {dY.shape}, but its output has shape "
@@ -261,12 +273,61 @@ def _check_gradient(model: Model, Y: Any, dY: Any) -> None:
         )
 
 
+def _check_gradient(model: Model, dX: Any, dY: Any) -> None:
+    """Raise ValueError if the gradient that goes on to the layers before this one has NaN."""
+    for array in leaves(is_xp_array, _data_of(dX)):
+        if has_nan(array):
+            # They have it too.
+            get_shim(model).clear_gradients()
+            handed = leaves(is_xp_array, _data_of(dY))
+            bad = [_rows_with_nan(gradient) for gradient in handed if has_nan(gradient)]
+            if bad:
+                what = f"a gradient that has NaN in {bad[0]}"
+            elif are_finite(handed):
+                what = "a finite gradient"
+            else:
+                what = "a gradient with infinity in it"
+            raise ValueError(
+                f"The gradient of the input of '{model.name}' has NaN in {_rows_with_nan(array)}; "
+                f"its module was handed {what}. No weight has changed, and the gradients of this "
+                "layer are cleared. Look at the loss, the labels and the layers behind this one, "
+                "and at what has no gradient in the module, such as the root or the norm of 0; "
+                "lower the learn rate or clip gradients (optimizer.grad_clip)."
+            )
+
+
+# Memory: whoever gets an output may write into it, as Thinc's add() does.
+
+
+def _apart(Y: Any, X: Any) -> Any:
+    """An output with memory of its own, where it shares some with the input. A module may return
+    what it was given, as dropout does in a prediction."""
+    if is_xp_array(Y):
+        for array in leaves(is_xp_array, _data_of(X)):
+            if _share_memory(Y, array):
+                return Y.copy()
+        return Y
+    elif isinstance(Y, (Padded, Ragged)):
+        return _with_data(Y, _apart(Y.data, X))
+    # What a converter makes of classes of its own is left alone.
+    elif type(Y) in (list, tuple):
+        return type(Y)(_apart(item, X) for item in Y)
+    elif type(Y) is dict:
+        return {key: _apart(item, X) for key, item in Y.items()}
+    return Y
+
+
+def _share_memory(array: Any, other: Any) -> bool:
+    xp = get_array_module(array)
+    return xp is get_array_module(other) and bool(xp.may_share_memory(array, other))
+
+
 # Batches without rows: several kernels refuse them, and batch statistics of nothing are NaN.
 
 
 def has_no_rows(X: Any) -> bool:
     """Whether a batch is without items; with_array([]) makes one of shape (0, 0)."""
-    data = X.data if isinstance(X, (Padded, Ragged)) else X
+    data = _data_of(X)
     # A Padded has its items in the second dimension.
     return is_xp_array(data) and data.ndim >= 2 and 0 in data.shape[:-1]
 
@@ -280,7 +341,7 @@ def _all_without_rows(X: Any) -> bool:
 
 def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     """The forward pass for such a batch: no rows of width nO."""
-    data = X.data if isinstance(X, (Padded, Ragged)) else X
+    data = _data_of(X)
     if model.has_dim("nO") is not True:
         _ask_for_width(model, X)
     rows = data.shape[:-1] if is_xp_array(data) else (0,)
@@ -289,9 +350,7 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     def backprop(dY: Any) -> Any:
         if isinstance(X, (Padded, Ragged)):
             return X
-        # There is nothing in them, so the input's own arrays are its gradient.
-        no_gradient = as_args_kwargs(convert_recursive(_is_integer, lambda _: None, X))
-        return like_inputs(X, no_gradient)
+        return like_inputs(X, as_args_kwargs(convert_recursive(is_xp_array, _no_gradient, X)))
 
     return _with_data(X, Y), backprop
 
@@ -312,8 +371,14 @@ def _ask_for_width(model: Model, X: Any) -> None:
         ) from failure
 
 
-def _is_integer(obj: Any) -> bool:
-    return is_xp_array(obj) and obj.dtype.kind != "f"
+def _no_gradient(array: Any) -> Any:
+    # An array of its own: the caller's may not be there to be written.
+    is_float = array.dtype.kind == "f"
+    return get_array_module(array).zeros(array.shape, array.dtype) if is_float else None
+
+
+def _data_of(X: Any) -> Any:
+    return X.data if isinstance(X, (Padded, Ragged)) else X
 
 
 def _with_data(X: Any, data: Any) -> Any:
@@ -366,7 +431,7 @@ def convert_default_outputs(
     """Tensors to arrays in the same nest, and their gradients back."""
     shim = get_shim(model)
     _, outputs = X_outputs
-    Y = convert_recursive(shim.is_tensor, shim.to_xp, outputs)
+    Y = get_module(model).outputs_to_xp(outputs)
 
     def get_d_outputs(dY: Any) -> ArgsKwargs:
         # An output without a gradient (None, or left out of a dict) does not take part.
@@ -427,4 +492,4 @@ def convert_rnn_outputs(
     def get_d_outputs(dYp: Padded) -> ArgsKwargs:
         return output_gradients(shim, [output], [dYp.data])
 
-    return _with_data(Xp, shim.to_xp(output)), get_d_outputs
+    return _with_data(Xp, get_module(model).outputs_to_xp(output)), get_d_outputs

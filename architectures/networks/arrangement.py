@@ -186,7 +186,8 @@ def lanes(
     lane, step = numpy.zeros((2, len(lengths)), dtype="int64")
     # The room that is left in each lane, least first. The longest sequences come first, and each
     # goes where the least is left over: best fit decreasing.
-    count, room = 0, []
+    count = 0
+    room: List[Tuple[int, int]] = []
     for sequence, length in zip(order.tolist(), lengths[order].tolist()):
         place = bisect_left(room, (length, 0))
         if place == len(room):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import random
-from typing import Any, Optional
+from typing import Any, Callable, Optional, Tuple
 
 from thinc.api import Model, get_current_ops
 from thinc.util import partial
 
 from ...wrappers.framework import THINC, get_framework, require
+from ...wrappers.generators import kept_generators
+from ...wrappers.process import is_readable_here, runs_here
+from ...wrappers.wrapper import forward as forward_wrapper
+from ...wrappers.wrapper import get_shim, wrap
 from ...wrappers.wrapper import init as init_wrapper
-from ...wrappers.wrapper import wrap
 from .description import Network, SequenceNetwork, description_of, draw
 from .implementations import implementation
 from .inputs import convert_inputs, convert_outputs
-from .parameters import assign
+from .parameters import assign, get_parameters
 
 
 def build_network(
@@ -66,10 +68,23 @@ def build_network(
             threads=getattr(get_current_ops(), "threads", 1),
         )
         model.attrs["dropout_rate"] = dropout
+        model._func = forward
     if fw is not THINC or is_sequential:
         model.init = init
     model.attrs["network"] = network.describe()
     return model
+
+
+def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
+    """Run the network, or, to predict in a forked process in which its framework would hang, the
+    same network in Thinc's layers, with its parameters of now: to read them is possible there."""
+    framework = get_shim(model).framework
+    if is_train or runs_here(framework) or not is_readable_here(framework):
+        return forward_wrapper(model, X, is_train)
+    sizes = (model.get_dim("nO"), model.get_dim("nI"))
+    twin = build_network(THINC.id, description_of(model), 0.0, *sizes)
+    assign(twin, get_parameters(model))
+    return twin(X, False)
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -82,8 +97,5 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 def _build_module(framework_id: str, network: Network, nO: int, nI: int) -> Any:
     # Keras's layers draw seeds from Python's generator, which decides on the order of the training
     # data: one seed shall give one order in every framework.
-    state = random.getstate()
-    try:
+    with kept_generators():
         return implementation(framework_id, network)(network, nO, nI)
-    finally:
-        random.setstate(state)

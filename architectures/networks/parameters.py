@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple
 import numpy
 from thinc.api import Model
 
+from ...wrappers.generators import kept_generators
 from ...wrappers.wrapper import get_module, get_shim
 from .description import GATES, Parameter, SequenceNetwork, description_of
 from .implementations import framework_file
@@ -44,14 +45,13 @@ def convert_network(source: Model[Any, Any], target: Model[Any, Any]) -> None:
 
 def initialize_with(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:
     """Initialize a network whose dims are known, with these parameters instead of drawn ones."""
-    state = numpy.random.get_state()
-    if isinstance(description_of(model), SequenceNetwork):
-        model.initialize()
-    else:
-        X, Y = (model.ops.alloc2f(1, model.get_dim(dim)) for dim in ("nI", "nO"))
-        model.initialize(X, Y)
-    # What was drawn is replaced, and the caller's random numbers go on as if nothing was.
-    numpy.random.set_state(state)
+    # What is drawn is replaced.
+    with kept_generators():
+        if isinstance(description_of(model), SequenceNetwork):
+            model.initialize()
+        else:
+            X, Y = (model.ops.alloc2f(1, model.get_dim(dim)) for dim in ("nI", "nO"))
+            model.initialize(X, Y)
     assign(model, parameters)
 
 

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from spacy_frameworks.architectures import (
     BiLSTMEncoder,
     FeedForward,
+    TransformerEncoder,
     WindowEncoder,
 )
 from spacy_frameworks.architectures.networks import arrangement as arrangements
@@ -29,6 +30,7 @@ from spacy_frameworks.architectures.networks.arrangement import (
 from spacy_frameworks.architectures.networks.description import NETWORKS
 from spacy_frameworks.architectures.networks.implementations import framework_file
 from thinc.api import NumpyOps
+from thinc.types import Ragged
 
 from ..frameworks import SHIPPED_IDS
 from .test_networks import ONE_OF_EACH, build, data, one_of_each
@@ -200,3 +202,17 @@ def test_places_without_rows_change_nothing(framework, network, monkeypatch):
     for one, other in ((expected, came), (d_expected, d_came)):
         rows = [b if isinstance(network, FeedForward) else b.dataXd for b in (one, other)]
         numpy.testing.assert_allclose(*rows, atol=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_new_shapes_make_no_new_traces_of_tensorflows_transformer():
+    """Its memory would grow with them: two for each number of blocks, of which there are three, and
+    what a first batch is traced with."""
+    model = build("tensorflow", TransformerEncoder(8, depth=1, heads=2))
+    random = numpy.random.default_rng(0)
+    for _ in range(80):
+        lengths = random.integers(1, 120, size=random.integers(1, 40)).astype("int32")
+        X = random.normal(size=(lengths.sum(), 6)).astype("float32")
+        model.predict(Ragged(X, lengths))
+    traces = len(model.shims[0].module._predicting._traces)
+    assert 3 <= traces <= 7

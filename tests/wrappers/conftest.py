@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import pytest
 from spacy_frameworks.wrappers import get_framework
@@ -13,14 +12,6 @@ from ..frameworks import WRAPPED_IDS, ways
 
 def modules_of(framework):
     return importlib.import_module(f"tests.wrappers.modules.{framework}")
-
-
-@pytest.fixture(autouse=True)
-def jax_has_32_bits_again():
-    """JAX has float64 and int64 for the whole process, or not at all."""
-    yield
-    if "jax" in sys.modules:
-        sys.modules["jax"].config.update("jax_enable_x64", False)
 
 
 @pytest.fixture(params=WRAPPED_IDS)

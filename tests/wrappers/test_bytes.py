@@ -289,13 +289,17 @@ def _other_network(tensors, header):
     header["config"] = {"network": "theirs"}
 
 
-def _later_format(data):
+def reassembled(data, change):
+    """The same file with the text of its two headers changed: of safetensors, and of ours in it."""
     size = struct.unpack("<Q", data[:8])[0]
     outer = json.loads(data[8 : 8 + size])
-    header = json.loads(outer["__metadata__"][KEY])
-    outer["__metadata__"][KEY] = json.dumps({**header, "format": 2})
+    outer["__metadata__"][KEY] = change(outer["__metadata__"][KEY])
     changed = json.dumps(outer).encode()
     return struct.pack("<Q", len(changed)) + changed + data[8 + size :]
+
+
+def _later_format(data):
+    return reassembled(data, lambda header: json.dumps({**json.loads(header), "format": 2}))
 
 
 BAD = {
@@ -370,3 +374,120 @@ def test_bad_bytes_leave_a_builder_waiting(fw):
 def test_weights_of_another_width_are_refused(fw):
     one, other = (fw.Wrapper(fw.linear(normal(n, 4), normal(n))) for n in (3, 5))
     assert_refused(one, other.shims[0].to_bytes(), ["expected shape", "5"])
+
+
+# Crafted files: whoever writes one computes the checksum too
+
+DEEP = "[" * 500 + "]" * 500
+NUMBER = {"shape": [2], "dtype": "float32"}
+
+
+def inputs(*args):
+    return {"args": {"list": list(args)}, "kwargs": {"dict": {}}}
+
+
+CRAFTED = {
+    "framework": [None, 3, ["pytorch"]],
+    "dims": [
+        None,
+        [],
+        {},
+        {"nO": 3},
+        {"nO": "3", "nI": 4},
+        {"nO": -1, "nI": 4},
+        {"nO": 3.0, "nI": 4},
+    ],
+    "config": [None, "network", []],
+    "complete": [None, 1, "yes"],
+    "dtypes": [None, [], {}, {"surplus": "float32"}],
+    "inputs": [
+        3,
+        NUMBER,
+        inputs(3),
+        inputs({"shape": [2, -4], "dtype": "float32"}),
+        inputs({"shape": [2] * 40, "dtype": "float32"}),
+        inputs({"shape": [2], "dtype": "U99999999"}),
+        inputs({"shape": [2], "dtype": "O"}),
+        inputs({"list": {"0": NUMBER}}),
+        inputs({"set": [NUMBER]}),
+        {"args": {"dict": {}}, "kwargs": {"dict": {}}},
+    ],
+}
+
+
+def crafted(data):
+    """Files with a right checksum and a header that no shim writes, and what is wrong in each."""
+    tensors, header = unpack(data)
+    for key, wrong in CRAFTED.items():
+        if key != "inputs":
+            yield f"no {key}", pack(tensors, {k: v for k, v in header.items() if k != key})
+        for value in wrong:
+            yield f"{key} is {value}", pack(tensors, {**header, key: value})
+    for number in (None, 0, -1, True, "1", 1.5):
+        yield (
+            f"format {number}",
+            reassembled(data, lambda text: json.dumps({**json.loads(text), "format": number})),  # noqa: B023
+        )
+    yield "deep JSON in our header", reassembled(data, lambda _: DEEP)
+    yield "deep JSON in that of safetensors", struct.pack("<Q", len(DEEP)) + DEEP.encode()
+    yield "a name twice", reassembled(data, lambda text: '{"format": 1, ' + text[1:])
+    for name, tensor in tensors.items():
+        for dtype in ("float64", "float16", "int32"):
+            yield (
+                f"{name} is stored as {dtype}, and said to be {header['dtypes'][name]}",
+                pack({**tensors, name: tensor.astype(dtype)}, header),
+            )
+
+
+def test_crafted_files_are_refused_and_change_nothing(fw):
+    built, waiting = fw.Wrapper(fw.sequential(*weights())), fw.Wrapper(fw.builder)
+    saved = fw.Wrapper(fw.builder)
+    saved.initialize(normal(2, 4), normal(2, 3))
+    for model, data in (
+        (built, fw.Wrapper(fw.sequential(*fresh(0.5))).shims[0].to_bytes()),
+        (waiting, saved.shims[0].to_bytes()),
+    ):
+        before = model.to_bytes()
+        for what, bad in crafted(data):
+            with pytest.raises(ValueError, match=r"[Ss]ave|Build"):
+                pytest.fail(f"{what}: {model.shims[0].from_bytes(bad)}")
+            assert model.to_bytes() == before, what
+
+
+def test_a_files_sizes_are_bounded_by_its_tensors(fw):
+    lazy, waiting = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.builder)
+    trained, built = fw.Wrapper(fw.lazy(3)), fw.Wrapper(fw.builder)
+    trained.predict(normal(2, 4))
+    built.initialize(normal(2, 4), normal(2, 3))
+    for shape in ([100_000, 100_000], [10**30, 10**30], [1, 100_000], [2, 60_000, 60_000]):
+        array = inputs({"shape": shape, "dtype": "float32"})
+        bad = rewritten(trained.shims[0].to_bytes(), lambda _, header: header.update(inputs=array))  # noqa: B023
+        assert_refused(lazy, bad, ["too much for the weights that it holds"])
+    for dims in ({"nO": 3, "nI": 10**9}, {"nO": 10**30, "nI": 4}, {"nO": 40_000, "nI": 40_000}):
+        bad = rewritten(built.shims[0].to_bytes(), lambda _, header: header.update(dims=dims))  # noqa: B023
+        assert_refused(waiting, bad, ["too much for the", "initialize the model"])
+    # What a model was built with here is not what a file says.
+    bad = rewritten(built.shims[0].to_bytes(), lambda _, h: h.update(dims={"nO": 3, "nI": 10**9}))
+    assert built.shims[0].from_bytes(bad).dims == {"nO": 3, "nI": 4}
+
+
+def test_a_model_that_was_first_called_with_many_rows_is_made_with_few(fw):
+    model = fw.Wrapper(fw.lazy(3))
+    Y = model.predict(normal(2, 4))
+    rows = {"shape": [10**9, 4], "dtype": "float32"}
+    many = rewritten(model.shims[0].to_bytes(), lambda _, h: h.update(inputs=inputs(rows)))
+    loaded = fw.Wrapper(fw.lazy(3))
+    loaded.shims[0].from_bytes(many)
+    assert_array_equal(loaded.predict(normal(2, 4)), Y)
+
+
+def test_what_a_builder_or_a_first_call_raises_is_a_value_error(fw):
+    def fails(nO, nI):
+        raise KeyError(nO)
+
+    built, trained = fw.Wrapper(fw.builder), fw.Wrapper(fw.lazy(3))
+    built.initialize(normal(2, 4), normal(2, 3))
+    assert_refused(fw.Wrapper(fails), built.shims[0].to_bytes(), ["No model of", "KeyError: 3"])
+    trained.predict(normal(2, 4))
+    bad = rewritten(trained.shims[0].to_bytes(), lambda _, h: h.update(inputs=inputs()))
+    assert_refused(fw.Wrapper(fw.lazy(3)), bad, [""])

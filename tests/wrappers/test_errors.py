@@ -4,11 +4,11 @@ import numpy
 import pytest
 from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers import get_framework
-from thinc.api import Linear, chain
+from thinc.api import SGD, Linear, chain
 
 from ..frameworks import ALL_IDS, ring
 from .conftest import modules_of
-from .helpers import normal, take_gradients, weights
+from .helpers import assert_close, gradients_of, normal, take_gradients, train, values, weights
 
 X = normal(5, 4)
 
@@ -58,6 +58,15 @@ def test_nan_in_the_input_is_named_with_its_row(fw, is_train):
             model(batch, is_train=is_train)
 
 
+def test_nan_in_a_subclass_of_numpys_is_noticed(fw):
+    model, X = fw.Wrapper(fw.scalar(2.0)), normal(5, 4)
+    assert_array_equal(model.predict(X.view(numpy.matrix)), X * 2)
+    X[2, 1] = numpy.nan
+    for array in (X.view(numpy.matrix), numpy.ma.masked_invalid(X)):
+        with pytest.raises(ValueError, match="NaN in 1 of its 5 rows, first in row 2"):
+            model.predict(array)
+
+
 def test_infinity_is_no_nan(fw):
     big = X.copy()
     big[0, 0], big[1, 0] = numpy.inf, -numpy.inf
@@ -75,6 +84,76 @@ def test_a_gradient_of_another_shape_is_refused(fw, shape):
     assert str(shape) in str(error.value)
     assert "(5, 3)" in str(error.value)
     assert take_gradients(model) == {}
+
+
+def test_nan_in_a_gradient_is_named_with_its_row_before_anything_changes(fw):
+    model = chain(Linear(4, 4), fw.Wrapper(fw.sequential(*weights()), model_name="mine"))
+    model.initialize(X)
+    before = model.to_bytes()
+    Y, backprop = model.begin_update(X)
+    bad = Y.copy()
+    bad[2, 1] = bad[4, 0] = numpy.nan
+    expected = (
+        "'mine' has NaN in 2 of its 5 rows.*handed a gradient that has NaN in 2 of its 5 rows"
+    )
+    with pytest.raises(ValueError, match=f"{expected}, first in row 2"):
+        backprop(bad)
+    # What a loop that goes on would do.
+    model.finish_update(SGD(0.1))
+    assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize("value", [numpy.inf, -numpy.inf])
+def test_a_gradient_that_is_not_finite_does_not_reach_the_optimizer(fw, value):
+    def optimizer(key, value, gradient):
+        raise AssertionError(f"It was called with {key}.")
+
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)), model_name="mine")
+    before = values(model)
+    Y, backprop = model.begin_update(X)
+    dY = Y.copy()
+    dY[3, 2] = value
+    backprop(dY)
+    expected = rf"'{fw.LINEAR[1]}'\] of 'mine'.* are not finite.* in \d+ of its"
+    with pytest.raises(ValueError, match=expected):
+        model.finish_update(optimizer)
+    assert_values(model, before)
+    # What comes next is as if this had not been.
+    fresh = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    for each in (model, fresh):
+        train(each, SGD(0.1), steps=1)
+    assert_values(model, values(fresh))
+
+
+def assert_values(model, expected):
+    for one, other in zip(values(model).values(), expected.values()):
+        assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value):RuntimeWarning")
+def test_nan_that_comes_up_in_a_module_is_its_own(fw):
+    """Layers of Thinc's would take it from there."""
+    W1, b1, W2, b2 = weights()
+    model = chain(Linear(4, 4), fw.Wrapper(fw.root(0 * W1, 0 * b1, W2, b2), model_name="mine"))
+    model.initialize(X)
+    for value, what in ((1, "a finite gradient"), (numpy.inf, "a gradient with infinity in it")):
+        Y, backprop = model.begin_update(X)
+        dY = numpy.ones_like(Y) * numpy.float32(value)
+        expected = f"input of 'mine' has NaN in 5 of its 5 rows, .* was handed {what}"
+        with pytest.raises(ValueError, match=expected):
+            backprop(dY)
+        assert take_gradients(model.layers[1]) == {}
+        assert not model.layers[0].has_grad("W")
+
+
+def test_large_gradients_are_no_infinite_ones(fw):
+    """Their sum overflows."""
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    Y, backprop = model.begin_update(X)
+    backprop(numpy.full_like(Y, 5e37))
+    with numpy.errstate(over="ignore"):
+        _, d_bias = gradients_of(model, fw.LINEAR)
+    assert_close(d_bias, numpy.full(3, 5 * 5e37))
 
 
 def test_a_prediction_cannot_be_backpropagated(fw):

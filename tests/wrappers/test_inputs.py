@@ -1,7 +1,7 @@
 import numpy
 import pytest
 from numpy.testing import assert_array_equal
-from thinc.api import Linear, NumpyOps, chain, with_array
+from thinc.api import Linear, NumpyOps, add, chain, with_array
 from thinc.types import ArgsKwargs
 
 from .helpers import assert_close, gradients_of, normal, two_layer_gradients, weights
@@ -227,6 +227,27 @@ def test_what_comes_out_is_writable_and_the_callers(fw):
     assert_array_equal(backprop(dY), kept)
 
 
+def test_what_is_added_to_an_output_changes_no_gradient(fw):
+    """Thinc's add() writes the sum into what its first layer returned."""
+    (W, b), other, X, dY = weights()[:2], Linear(5, 4), normal(6, 4), normal(6, 5, seed=1)
+    model = add(fw.Wrapper(fw.activated(W, b)), other)
+    model.initialize(X)
+    Y, backprop = model.begin_update(X)
+    tanh = numpy.tanh(X.astype("float64") @ W.T + b)
+    assert_close(Y, tanh + other.predict(X))
+    expected = (dY * (1 - tanh**2)) @ W + dY @ other.get_param("W").astype("float64")
+    assert_close(backprop(dY), expected)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_an_output_is_not_the_input(fw, is_train):
+    model, X = fw.Wrapper(fw.dropout(0.0)), normal(6, 4)
+    for given in (X, (X,)):
+        Y, _ = model(given, is_train=is_train)
+        Y += 1
+        assert_array_equal(X, normal(6, 4))
+
+
 def test_arrays_cross_over_and_back(fw):
     for array in (normal(3, 2), normal(2, dtype="float64"), numpy.arange(3), numpy.float32(2.5)):
         array = numpy.asarray(array)
@@ -238,7 +259,43 @@ def test_arrays_cross_over_and_back(fw):
             assert_array_equal(back.reshape(array.shape), array)
 
 
+def test_arrays_without_numbers_are_refused(fw):
+    if fw.ID == "tensorflow":
+        pytest.skip("TensorFlow has tensors of strings")
+    model = fw.Wrapper(fw.scalar(2.0))
+    for array in (numpy.array(["word"]), numpy.array([None]), numpy.zeros(2, "M8[s]")):
+        for take in (fw.xp2tensor, model.predict):
+            with pytest.raises(ValueError, match="Expected an array of numbers, got one of dtype"):
+                take(array)
+
+
+@pytest.mark.mxnet
+def test_mxnet_refuses_numbers_that_it_does_not_have():
+    from spacy_frameworks.wrappers import xp2mxnet
+
+    assert xp2mxnet(numpy.array([2**63 - 1], "uint64")).asnumpy().tolist() == [2**63 - 1]
+    with pytest.raises(ValueError, match=f"integers of up to {2**63 - 1}, but.* {2**63}"):
+        xp2mxnet(numpy.array([1, 2**63], "uint64"))
+    with pytest.raises(ValueError, match="no complex numbers"):
+        xp2mxnet(numpy.zeros(2, "complex64"))
+
+
+@pytest.mark.mxnet
+def test_mxnet_says_that_it_takes_no_arrays_without_dimensions():
+    from .modules import mxnet as fw
+
+    with pytest.raises(ValueError, match=r"without dimensions.*X\.reshape\(1\)"):
+        fw.Wrapper(fw.scalar(2.0)).predict(numpy.array(1.5, "float32"))
+
+
 # Batches of unusual sizes
+
+
+def test_the_gradient_of_no_rows_is_the_callers(fw):
+    X = read_only(numpy.zeros((0, 4), "float32"))
+    dX = fw.Wrapper(fw.scalar(2.0), nO=4).begin_update(X)[1](X)
+    dX += 1
+    assert dX.shape == (0, 4)
 
 
 def test_a_batch_with_no_rows(two_layer):
@@ -300,3 +357,32 @@ def test_more_than_two_dimensions(fw):
     Y, backprop = fw.Wrapper(fw.scalar(2.0)).begin_update(X)
     assert_array_equal(Y, X * 2)
     assert_array_equal(backprop(X), X * 2)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("nest", ["list", "tuple", "dict"])
+def test_keras_models_made_from_several_inputs_take_them_as_others_do(nest):
+    import keras
+
+    from .modules import tensorflow as fw
+
+    first, second = keras.Input((4,), name="first"), keras.Input((2,), name="second")
+    joined = keras.layers.Dense(3)(keras.layers.Concatenate()([first, second]))
+    X = {"first": normal(5, 4), "second": normal(5, 2, seed=1)}
+    if nest == "dict":
+        module, X = keras.Model({"first": first, "second": second}, joined), X
+    else:
+        module, X = (
+            keras.Model([first, second], joined),
+            {"list": list, "tuple": tuple}[nest](X.values()),
+        )
+    model, dY = fw.Wrapper(module), normal(5, 3, seed=2)
+    arrays = list(X.values()) if nest == "dict" else X
+    kernel, bias = module.get_weights()
+    Y, backprop = model.begin_update(X)
+    assert_close(Y, numpy.hstack(arrays).astype("float64") @ kernel + bias)
+    dX = backprop(dY)
+    found = list(dX.values()) if nest == "dict" else dX
+    assert_close(numpy.hstack(found), dY.astype("float64") @ kernel.T)
+    for other in (model.copy(), fw.Wrapper(module).from_bytes(model.to_bytes())):
+        assert_array_equal(other.predict(X), model.predict(X))

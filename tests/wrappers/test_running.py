@@ -278,31 +278,6 @@ def test_tensorflow_gradients_are_there_until_the_update():
 
 
 @pytest.mark.tensorflow
-def test_keras_models_that_cannot_be_made_again_say_so():
-    import keras
-    import tensorflow as tf
-
-    from .modules import tensorflow as fw
-
-    class Opaque(keras.Model):
-        def __init__(self, layer):
-            super().__init__()
-            self.layer = layer
-
-        def call(self, X):
-            return self.layer(X)
-
-    model = fw.Wrapper(Opaque(keras.layers.Dense(3)))
-    expected = model.predict(normal(5, 4))
-    with pytest.raises(ValueError, match=r"get_config\(\).*keras_subclass.*function \(nO, nI\)"):
-        model.copy()
-    # Bytes need no recipe.
-    other = fw.Wrapper(Opaque(keras.layers.Dense(3))).from_bytes(model.to_bytes())
-    assert_array_equal(other.predict(normal(5, 4)), expected)
-    assert tf.executing_eagerly()
-
-
-@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "copied", [lambda model: model.copy(), lambda model: pickle.loads(pickle.dumps(model))]
 )

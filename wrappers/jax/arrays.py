@@ -11,7 +11,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import native, to_dlpack
+from ..arrays import numbers, to_dlpack
 from ..framework import require
 
 # In bytes. Memory that begins at a multiple of it is taken as it is on CPU, other is copied.
@@ -43,7 +43,7 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
     place = find_device(device if device is not None else default_device())
     if is_cupy_array(xp_tensor):
         return jax.device_put(jax.dlpack.from_dlpack(_Capsule(xp_tensor)), place)
-    array = native(xp_tensor)
+    array = numbers(xp_tensor)
     check_integers(array)
     return jax.device_put(copied(array, array.dtype), place)
 

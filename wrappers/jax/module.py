@@ -9,7 +9,7 @@ import numpy
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import convert_recursive
 
-from ..arrays import native
+from ..arrays import numbers
 from ..framework import require
 
 # Unpickling comes here first.
@@ -136,8 +136,9 @@ class JAXModule(FrameworkModule):
         # JAX's functions take NumPy's arrays as they are. Those of many rows are copied once
         # there, or once here, where rows are filled up.
         if isinstance(array, numpy.ndarray) and self._is_on_cpu():
+            array = numbers(array)
             arrays.check_integers(array)
-            return native(array)
+            return array
         return super().from_xp(array, requires_grad)
 
     def _is_on_cpu(self) -> bool:

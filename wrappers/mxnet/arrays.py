@@ -12,10 +12,11 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import native, to_dlpack
+from ..arrays import numbers, to_dlpack
 
 # MXNet has none of these; ids and lengths fit into the signed ones.
 _CASTS = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "int16": "int32"}
+_MOST = numpy.iinfo("int64").max
 
 
 def is_tensor(obj: Any) -> bool:
@@ -30,6 +31,8 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
     NumPy's memory is copied: MXNet would make the caller's array read-only.
 
     device: An `mx.Context`. If None, it follows Thinc's ops.
+    Raises ValueError on numbers that MXNet does not have: complex ones, and integers that take 64
+    bits without a sign.
     """
     import mxnet as mx
 
@@ -39,7 +42,8 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
     if is_cupy_array(xp_tensor):
         tensor = mx.nd.from_dlpack(to_dlpack(xp_tensor)).as_in_context(device)
     else:
-        array = native(xp_tensor)
+        array = numbers(xp_tensor)
+        _check_numbers(array)
         dtype = _CASTS.get(array.dtype.name, array.dtype.name)
         if device.device_type == "cpu":
             tensor = mx.nd.empty(array.shape, ctx=device, dtype=dtype)
@@ -52,6 +56,19 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
         gradient = mx.nd.empty(tensor.shape, ctx=device, dtype=tensor.dtype)
         mx.autograd.mark_variables(tensor, gradient)
     return tensor
+
+
+def _check_numbers(array: numpy.ndarray) -> None:
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"MXNet has no complex numbers, but the array has dtype {array.dtype}. Hand over the "
+            "real and the imaginary part."
+        )
+    if array.dtype == "uint64" and array.size and array.max() > _MOST:
+        raise ValueError(
+            f"MXNet has integers of up to {_MOST}, but the array has {array.max()}. Hand over "
+            "smaller numbers."
+        )
 
 
 def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:

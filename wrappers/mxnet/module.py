@@ -96,6 +96,16 @@ class MXNetModule(FrameworkModule):
         # Takes longer than a step of a small model, so it is not done for each pass.
         mx.random.seed(numpy.random.randint(2**31))
 
+    # Arrays
+
+    def from_xp(self, array: Any, requires_grad: bool = False) -> mx.nd.NDArray:
+        if not array.ndim:
+            raise ValueError(
+                "MXNet's operators take an array without dimensions for one whose shape is not "
+                "known yet. Hand over an array of one number: X.reshape(1)."
+            )
+        return super().from_xp(array, requires_grad)
+
     # Running
 
     def _run(self, inputs: ArgsKwargs) -> Any:
@@ -130,6 +140,14 @@ class MXNetModule(FrameworkModule):
         while args and args[-1] is None:
             args.pop()
         return [*inputs.args, *args]
+
+    def thread_state(self) -> Any:
+        return mx.autograd.is_recording(), mx.autograd.is_training()
+
+    def set_thread_state(self, state: Any) -> None:
+        recording, training = state
+        mx.autograd.set_recording(recording)
+        mx.autograd.set_training(training)
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with _RUN_LOCK, mx.autograd.pause(train_mode=False):

@@ -10,7 +10,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import get_torch_default_device, is_cupy_array
 
-from ..arrays import native
+from ..arrays import numbers
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def xp2tensor(
     if is_cupy_array(xp_tensor):
         tensor = torch.from_dlpack(xp_tensor)
     else:
-        array = native(xp_tensor)
+        array = numbers(xp_tensor)
         # PyTorch knows no read-only memory and no negative strides.
         shared = array.flags.writeable and min(array.strides, default=0) >= 0
         tensor = torch.from_numpy(array if shared else array.copy())
@@ -43,13 +43,18 @@ def xp2tensor(
 
 
 def tensor2xp(torch_tensor: torch.Tensor, *, ops: Optional[Ops] = None) -> ArrayXd:
-    """A tensor as an array, sharing its memory where it can; 16-bit floats become float32.
+    """A tensor as an array, sharing its memory where that is safe; 16-bit floats become float32.
+
+    The output of a pass that is recorded is copied: its gradient may be computed from it, and
+    Thinc's layers may write into an array. Who knows better hands over `tensor.detach()`.
 
     ops: Decides between NumPy and CuPy. If None, the tensor's device does.
     """
     tensor = torch_tensor.detach()
     if tensor.is_floating_point() and tensor.element_size() < 4:
         tensor = tensor.float()
+    elif torch_tensor.grad_fn is not None:
+        tensor = tensor.clone()
     if not tensor.is_cuda:
         array = tensor.cpu().numpy()
         return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+import pickle
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from thinc.shims import PyTorchGradScaler
 from thinc.types import ArgsKwargs, FloatsXd
-from thinc.util import get_torch_default_device
+from thinc.util import convert_recursive, get_torch_default_device
 
 from ..module import FrameworkModule, GoBack
 from ..threads import on_threads
 from ..tree import leaves
-from . import arrays
+from . import arrays, pickles
 from .arrays import is_tensor, tensor2xp, xp2tensor
 
 _is_lazy = torch.nn.parameter.is_lazy
+
+# What is saved by a function of the user's: bytes, under its name.
+_SERIALIZED = {"serialize_model": "uint8"}
+# Before 2.4, PyTorch has no one way to ask whether autocast is on.
+_CAN_TELL_AUTOCAST = hasattr(torch, "get_autocast_dtype")
+
+# Steps that put their result into new memory, and compute no gradient from it: linear layers of
+# matrices and LayerNorm. What they return may be handed out as it is.
+_KEEP_NO_RESULT = {"AddmmBackward0", "OneDNNLinearBackward", "NativeLayerNormBackward0"}
 
 
 class PyTorchModule(FrameworkModule):
@@ -47,6 +58,12 @@ class PyTorchModule(FrameworkModule):
         self._grad_scaler = grad_scaler
         self._serialize_model = serialize_model
         self._deserialize_model = deserialize_model
+        # Whether the model writes into its inputs, by mode: found out in the first pass of each.
+        self._writes: Dict[bool, bool] = {}
+        # Which mode all layers are in, training or not; None if that is not known.
+        self._mode: Optional[bool] = None
+        # Where the parameters are, when they were needed.
+        self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
         grad_scaler.to_(device)
         super().__init__(model, device, **shared)
 
@@ -96,26 +113,60 @@ class PyTorchModule(FrameworkModule):
 
     # Running
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, enabled=self._mixed_precision)
+    def _autocast(self) -> ContextManager[Any]:
+        device = self.device.type
+        # To enter it takes as long as a layer does.
+        if (
+            _CAN_TELL_AUTOCAST
+            and not self._mixed_precision
+            and not torch.is_autocast_enabled(device)
+        ):
+            return contextlib.nullcontext()
+        return torch.autocast(device, enabled=self._mixed_precision)
 
     def _on_threads(self) -> on_threads:
         return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
 
+    def thread_state(self) -> Any:
+        device, autocast = self.device.type, None
+        if self._mixed_precision and _CAN_TELL_AUTOCAST:
+            enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+            autocast = enabled, dtype, _autocast_depth()
+        return torch.is_grad_enabled(), torch.get_num_threads(), autocast
+
+    def set_thread_state(self, state: Any) -> None:
+        records, threads, autocast = state
+        torch.set_grad_enabled(records)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if autocast is not None:
+            enabled, dtype, depth = autocast
+            torch.set_autocast_enabled(self.device.type, enabled)
+            torch.set_autocast_dtype(self.device.type, dtype)
+            for _ in range(_autocast_depth() - depth):
+                torch.autocast_decrement_nesting()
+            # When it leaves the outermost context, PyTorch forgets the weights that it has cast.
+            torch.clear_autocast_cache()
+
+    def _switch(self, is_train: bool) -> None:
+        """Put all layers in training or evaluation mode."""
+        # Looked up first: it goes through all modules. Ctrl-C may stop it halfway.
+        if self._mode is not is_train or self.model.training is not is_train:
+            self._mode = None
+            self.model.train(is_train)
+            self._mode = is_train
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         # Not switched back afterwards: other threads may be predicting with the same module.
-        if self.model.training:
-            self.model.eval()
+        self._switch(False)
         with torch.no_grad(), self._autocast(), self._on_threads():
-            return self.model(*inputs.args, **inputs.kwargs)
+            return self._run(inputs, is_train=False)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
-        # Looked up first: it goes through all modules.
-        if not self.model.training:
-            self.model.train()
+        self._switch(True)
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
-            outputs = self.model(*inputs.args, **inputs.kwargs)
+            outputs = self._run(inputs, is_train=True)
         tensors = leaves(is_tensor, inputs)
         d_inputs = [tensor for tensor in tensors if tensor.requires_grad]
 
@@ -135,6 +186,7 @@ class PyTorchModule(FrameworkModule):
                 scaled = self._grad_scaler.scale([grad for _, grad in pairs])
                 with self._on_threads():
                     torch.autograd.backward([y for y, _ in pairs], scaled, *args, **kwargs)
+                self._separate([grad for _, grad in pairs], d_inputs)
                 self._unscale(d_inputs)
                 for parameter, gradient in before:
                     added = 0 if parameter.grad is None else parameter.grad
@@ -142,6 +194,51 @@ class PyTorchModule(FrameworkModule):
             return [tensor.grad for tensor in tensors]
 
         return outputs, go_back
+
+    def _run(self, inputs: ArgsKwargs, is_train: bool) -> Any:
+        """Call the model. The tensors among the inputs share the caller's memory, so a model that
+        writes into them, as `ReLU(inplace=True)` does, is given copies. Whether it does is found
+        out in its first pass in training and in its first prediction.
+
+        Raises RuntimeError if it writes into them later and did not then.
+        """
+        # In inference mode, tensors do not count how often they are written.
+        counts = not torch.is_inference_mode_enabled()
+        is_shared = counts and self._writes.get(is_train) is False
+        if not is_shared:
+            inputs = convert_recursive(is_tensor, torch.clone, inputs)
+        tensors = leaves(is_tensor, inputs) if counts else []
+        before = [tensor._version for tensor in tensors]
+        outputs = self.model(*inputs.args, **inputs.kwargs)
+        writes = [tensor._version for tensor in tensors] != before
+        if counts:
+            self._writes[is_train] = writes or self._writes.get(is_train, False)
+        if writes and is_shared:
+            raise RuntimeError(
+                f"{type(self.model).__name__} has written into its input, whose memory is the "
+                "caller's. It did not in its first pass, so it was given no copy; from now on it "
+                "is. The arrays of this batch have changed. Let forward() write into a copy: "
+                "X = X.clone()."
+            )
+        return outputs
+
+    def _separate(self, handed: Sequence[torch.Tensor], d_inputs: Sequence[torch.Tensor]) -> None:
+        """Give each gradient memory of its own. Where a parameter or an input was a view, PyTorch
+        keeps a view of what it was handed, or of another's gradient; and Thinc's layers write into
+        the arrays that they hand over and get."""
+        if self._holders is None:
+            # To go through all modules takes as long as a small one's pass.
+            self._holders = [module._parameters for module in self.model.modules()]
+        # Tied ones once.
+        owners = {id(tensor): tensor for holder in self._holders for tensor in holder.values()}
+        seen = {gradient.untyped_storage().data_ptr() for gradient in handed}
+        for owner in (*owners.values(), *d_inputs):
+            gradient = None if owner is None else owner.grad
+            if gradient is not None and gradient.layout is torch.strided:
+                place = gradient.untyped_storage().data_ptr()
+                if place in seen:
+                    owner.grad = gradient.clone()
+                seen.add(place)
 
     def _take_gradients(self) -> list[Tuple[torch.Tensor, torch.Tensor]]:
         """With a grad scaler: earlier passes' gradients, which must not be scaled back twice."""
@@ -162,6 +259,16 @@ class PyTorchModule(FrameworkModule):
             for tensor in d_inputs:
                 if tensor.grad is not None:
                     tensor.grad.zero_()
+
+    def outputs_to_xp(self, outputs: Any) -> Any:
+        # Of several outputs, one may have been computed from another.
+        step = outputs.grad_fn if is_tensor(outputs) else None
+        if step is not None and step.name() in _KEEP_NO_RESULT:
+            return tensor2xp(outputs.detach())
+        return super().outputs_to_xp(outputs)
+
+    def leaves_overflows_out(self) -> bool:
+        return bool(self._grad_scaler._enabled)
 
     def has_overflowed(self) -> bool:
         return bool(self._grad_scaler.found_inf)
@@ -192,8 +299,7 @@ class PyTorchModule(FrameworkModule):
     def set_value(self, handle: torch.Tensor, value: FloatsXd) -> None:
         tensor = xp2tensor(value, device=handle.device)
         if tensor.data_ptr() != handle.data_ptr() or tensor.dtype != handle.dtype:
-            with torch.no_grad():
-                handle.copy_(tensor)
+            handle.detach().copy_(tensor)
 
     def get_gradient(self, handle: torch.Tensor) -> Optional[FloatsXd]:
         return None if handle.grad is None else tensor2xp(handle.grad)  # type: ignore[return-value]
@@ -212,21 +318,31 @@ class PyTorchModule(FrameworkModule):
     def to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
         if self._serialize_model is not None:
             state = self._serialize_model(self.model)
-            return {"serialize_model": _as_uint8(state)}, {"serialize_model": "uint8"}
-        extra = [name for name in self.model.state_dict() if name.endswith("_extra_state")]
+            return {"serialize_model": _as_uint8(state)}, _SERIALIZED
+        self._check_state()
+        return super().to_tensors()
+
+    def _check_state(self) -> None:
+        """Raise ValueError if PyTorch saves more of the model than its parameters and buffers: such
+        as what a module calls its extra state, and the packed weights of quantized ones."""
+        model, named = self.model, self.parameters()
+        tensors = [*model.parameters(), *model.buffers()]
+        known = {id(tensor) for tensor in tensors}
+        state = model.state_dict(keep_vars=True)
+        extra = [name for name in state if name not in named and id(state[name]) not in known]
         if extra:
             raise ValueError(
-                f"The module has extra state that is no tensor ({', '.join(extra)}). Give the "
-                "wrapper serialize_model and deserialize_model functions that handle it."
+                f"The module has extra state that is no parameter or buffer ({', '.join(extra)}). "
+                "Give the wrapper serialize_model and deserialize_model functions that handle it."
             )
-        return super().to_tensors()
 
     def from_tensors(
         self, tensors: Mapping[str, Any], dtypes: Mapping[str, str], complete: bool
     ) -> PyTorchModule:
         if self._deserialize_model is None:
+            self._check_state()
             return super().from_tensors(tensors, dtypes, complete)
-        elif list(tensors) != ["serialize_model"]:
+        elif {name: tensor.dtype.name for name, tensor in tensors.items()} != _SERIALIZED:
             raise ValueError(
                 "This wrapper has a deserialize_model function, but the file was saved without "
                 "serialize_model. Load it into a wrapper without deserialize_model."
@@ -251,7 +367,24 @@ class PyTorchModule(FrameworkModule):
         return copied
 
     def copied_model(self) -> torch.nn.Module:
-        return copy.deepcopy(self.model)
+        copied = copy.deepcopy(self.model)
+        for original, parameter in zip(self.model.parameters(), copied.parameters()):
+            if not parameter.is_leaf:
+                # TorchScript's copies are results computed from the original, to autograd.
+                parameter.detach_().requires_grad_(original.requires_grad)
+        return copied
+
+    def reduced(self) -> Any:
+        return pickles.dumps(self.model) if pickles.needs_own_pickle(self.model) else self.model
+
+    @classmethod
+    def restored(cls, state: Any, device: Any, input_spec: Any) -> Any:
+        return pickle.loads(state) if isinstance(state, bytes) else state
+
+
+def _autocast_depth() -> int:
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
 
 
 def _as_uint8(data: bytes) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
-from typing import Any, Optional
+from typing import Any, ContextManager, Optional
 
 import numpy
 from thinc.api import NumpyOps, Ops
@@ -40,7 +42,7 @@ def xp2tensor(
         require("tensorflow")
     import tensorflow as tf
 
-    with tf.device(device):
+    with on_device(device):
         if is_cupy_array(xp_tensor):
             tensor = tf.experimental.dlpack.from_dlpack(to_dlpack(xp_tensor))
         else:
@@ -65,6 +67,21 @@ def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     # Of a scalar, numpy() makes a NumPy scalar.
     array: Any = numpy.asarray(tensor.numpy())
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
+
+
+def on_device(name: Optional[str]) -> ContextManager[Any]:
+    """A context in which TensorFlow puts what it makes on a device. None, where there is but one:
+    to enter it takes as long as a small operation."""
+    import tensorflow as tf
+
+    return contextlib.nullcontext() if name is None or _has_one_device() else tf.device(name)
+
+
+@functools.cache
+def _has_one_device() -> bool:
+    import tensorflow as tf
+
+    return len(tf.config.list_logical_devices()) == 1
 
 
 def unaligned(array: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from functools import partial
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -22,8 +23,8 @@ import tensorflow as tf  # noqa: E402
 
 from ..module import FrameworkModule, GoBack  # noqa: E402
 from ..tree import leaves, zeros  # noqa: E402
-from . import arrays  # noqa: E402
-from .arrays import cast, is_tensor, tensor2xp, unaligned, xp2tensor  # noqa: E402
+from . import arrays, kept, parts  # noqa: E402
+from .arrays import cast, is_tensor, on_device, tensor2xp, unaligned, xp2tensor  # noqa: E402
 from .traced import TracedNetwork  # noqa: E402
 
 
@@ -39,9 +40,7 @@ class TensorFlowModule(FrameworkModule):
         # The variables, when it is known that all of them exist.
         self._named: Dict[str, Any] = {}
         self._takes_training = _takes_training(self.model)
-        self._predicting = TracedNetwork(partial(self._run, False))
-        # By the rate of dropout, which Keras reads when it traces.
-        self._training: Dict[Optional[float], TracedNetwork] = {}
+        self._forget_traces()
         if self.input_spec is None and self.is_materialized():
             self.input_spec = _built_for(self.model)
 
@@ -87,7 +86,7 @@ class TensorFlowModule(FrameworkModule):
 
     def create_parameters(self, inputs: ArgsKwargs) -> None:
         # Outside of the traced function, in which variables must not be created.
-        with tf.device(self.device):
+        with on_device(self.device):
             self._run(False, inputs.args, inputs.kwargs)
 
     def dropout_layers(self) -> List[Tuple[Any, str]]:
@@ -103,7 +102,7 @@ class TensorFlowModule(FrameworkModule):
         if rate and getattr(layer, "seed_generator", None) is None:
             # A layer that was made with rate 0 has none. Keras lets no layer that is built have
             # another part, hence not setattr.
-            with tf.device(self.device):
+            with on_device(self.device):
                 seeds = keras.random.SeedGenerator(getattr(layer, "seed", None))
             object.__setattr__(layer, "seed_generator", seeds)
 
@@ -114,12 +113,30 @@ class TensorFlowModule(FrameworkModule):
 
     # Running
 
+    def _forget_traces(self) -> None:
+        self._predicting = TracedNetwork(partial(self._run, False))
+        # By the rate of dropout, which Keras reads when it traces.
+        self._training: Dict[Optional[float], TracedNetwork] = {}
+
     def _run(self, is_train: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        args, kwargs = _called_with(self.model, args, kwargs)
         training = {"training": is_train} if self._takes_training else {}
         return self.model(*args, **training, **kwargs)
 
+    def thread_state(self) -> Any:
+        # The device in whose context the thread is, which has no public name.
+        get_context = getattr(sys.modules.get("tensorflow.python.eager.context"), "context", None)
+        context = get_context and get_context()
+        device = getattr(context, "device_name", None), getattr(context, "device_spec", None)
+        return context, *device
+
+    def set_thread_state(self, state: Any) -> None:
+        context, name, spec = state
+        if spec is not None and hasattr(context, "_set_device"):
+            context._set_device(name, spec)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
-        with tf.device(self.device):
+        with on_device(self.device):
             return self._predicting(inputs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
@@ -128,13 +145,13 @@ class TensorFlowModule(FrameworkModule):
         d_inputs = [tensor for tensor in tensors if arrays.takes_gradient(tensor)]
         sources = [*d_inputs, *(_tf_variable(v) for v in named.values())]
         traced = self.of_rate(self._training, lambda: TracedNetwork(partial(self._run, True)))
-        with tf.device(self.device):
+        with on_device(self.device):
             outputs, get_gradients = traced.begin_update(inputs, sources)
 
         def go_back(
             outputs: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]
         ) -> List[Optional[tf.Tensor]]:
-            with tf.device(self.device):
+            with on_device(self.device):
                 d_sources = get_gradients(outputs, gradients)
             self._add_gradients(dict(zip(named, d_sources[len(d_inputs) :])))
             by_id = {id(tensor): grad for tensor, grad in zip(d_inputs, d_sources)}
@@ -192,6 +209,26 @@ class TensorFlowModule(FrameworkModule):
     def dtype_name(self, handle: Any) -> str:
         return str(handle[1].dtype.name)
 
+    # Bytes
+
+    def to_tensors(self) -> Tuple[Dict[str, Any], Dict[str, str]]:
+        tensors, dtypes = super().to_tensors()
+        digests = kept.digests(_named_layers(self.model))
+        return {**tensors, **digests}, {**dtypes, **dict.fromkeys(digests, "uint8")}
+
+    def from_tensors(
+        self, tensors: Mapping[str, Any], dtypes: Mapping[str, str], complete: bool
+    ) -> TensorFlowModule:
+        digests = {name: tensors[name] for name in tensors if name.endswith(kept.MARK)}
+        kept.check_digests(_named_layers(self.model), digests)
+        values = {name: tensors[name] for name in tensors if name not in digests}
+        return super().from_tensors(values, dtypes, complete)
+
+    def after_loading(self) -> None:
+        if kept.renew(_named_layers(self.model)):
+            # What was computed before is a constant in them.
+            self._forget_traces()
+
     # Copies
 
     def copied_model(self) -> Any:
@@ -200,21 +237,23 @@ class TensorFlowModule(FrameworkModule):
     def _copy_of(self, model: Any) -> Any:
         """Make a model again from what it was made of, with the same values, on this device."""
         values = {name: _tf_variable(v) for name, v in _named_variables(model).items()}
-        with tf.device(self.device):
-            return _made_again(self._recipe(model), values, _trainable(model), self.input_spec)
+        beside = _trainable(model), kept.adapted(_named_layers(model))
+        with on_device(self.device):
+            return _made_again(self._recipe(model, True), values, *beside, self.input_spec)
 
     def reduced(self) -> Any:
-        values, dtypes = self.to_tensors()
-        return self._recipe(self.model), values, dtypes, _trainable(self.model)
+        values, dtypes = super().to_tensors()
+        beside = _trainable(self.model), kept.adapted(_named_layers(self.model))
+        return self._recipe(self.model, False), values, dtypes, *beside
 
     @classmethod
     def restored(cls, state: Any, device: str, input_spec: Any) -> Any:
-        recipe, values, dtypes, trainable = state
-        with tf.device(device):
+        recipe, values, dtypes, trainable, adapted = state
+        with on_device(device):
             tensors = {name: tf.cast(value, dtypes[name]) for name, value in values.items()}
-            return _made_again(recipe, tensors, trainable, input_spec)
+            return _made_again(recipe, tensors, trainable, adapted, input_spec)
 
-    def _recipe(self, model: Any) -> Tuple[Any, ...]:
+    def _recipe(self, model: Any, in_this_process: bool) -> Tuple[Any, ...]:
         """What a model can be made from again. TensorFlow's variables cannot be copied along
         with the Python objects around them, as they can in the other frameworks."""
         if self.remake is not None:
@@ -224,12 +263,15 @@ class TensorFlowModule(FrameworkModule):
         elif not isinstance(model, keras.Layer):
             return ("object", model)
         try:
+            if parts.need_parts(_named_layers(model).values()):
+                return ("parts", *parts.take_apart(model, in_this_process))
             return ("config", type(model), model.get_config())
-        except NotImplementedError as error:
+        except Exception as error:
+            # Keras and pickle refuse it in ways of their own.
             raise ValueError(
-                f"A copy of {type(model).__name__} cannot be made: its constructor's arguments "
-                "are not known. Define get_config(), decorate the class with keras_subclass, or "
-                "give TensorFlowWrapper a function (nO, nI) that builds the model."
+                f"A copy of {type(model).__name__} cannot be made, from its config or from its "
+                f"attributes: {error} Give TensorFlowWrapper a function (nO, nI) that builds the "
+                "model, define get_config(), or decorate the class with keras_subclass."
             ) from error
 
     def described(self) -> str:
@@ -238,6 +280,19 @@ class TensorFlowModule(FrameworkModule):
         lines: List[str] = []
         self.model.summary(print_fn=lambda line, *_, **__: lines.append(line))
         return "\n".join(lines)
+
+
+def _called_with(
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Tuple[Sequence[Any], Mapping[str, Any]]:
+    """Arguments as a model takes them. One that was made from several inputs takes them as one, in
+    a list or a dict; the wrapper has made arguments or keywords of such."""
+    if isinstance(model, _Functional) and len(model.inputs) > 1:
+        if len(args) == len(model.inputs):
+            return [list(args)], kwargs
+        elif not args and len(kwargs) == len(model.inputs):
+            return [dict(kwargs)], {}
+    return args, kwargs
 
 
 def _takes_training(model: Any) -> bool:
@@ -249,6 +304,7 @@ def _made_again(
     recipe: Tuple[Any, ...],
     values: Mapping[str, tf.Tensor],
     trainable: Mapping[str, bool],
+    adapted: Mapping[str, Any],
     input_spec: Any,
 ) -> Any:
     kind, maker, *rest = recipe
@@ -258,18 +314,30 @@ def _made_again(
         model = maker(*rest[0].args, **rest[0].kwargs)
     elif kind == "config":
         model = maker.from_config(rest[0])
+    elif kind == "parts":
+        model = parts.put_together(maker, *rest)
     else:
         model = copy.deepcopy(maker)
+    # Before the first call, which may need it.
+    kept.adapt(_named_layers(model), adapted)
     if len(_named_variables(model)) < len(values):
         # Some are made when it is first called.
         inputs = convert_recursive(is_xp_array, xp2tensor, zeros(input_spec))
         training = {"training": False} if _takes_training(model) else {}
         model(*inputs.args, **training, **inputs.kwargs)
     named = _named_variables(model)
+    if not set(values) <= set(named):
+        raise ValueError(
+            f"A copy of {type(model).__name__} has other variables than it: "
+            f"{sorted(set(values) ^ set(named))} are in one of them only. Make all variables in "
+            "the constructor or in build(), or give TensorFlowWrapper a function (nO, nI) that "
+            "builds the model."
+        )
     for name, value in values.items():
         _tf_variable(named[name]).assign(value)
     for name, is_trainable in trainable.items():
         named[name].trainable = is_trainable
+    kept.renew(_named_layers(model))
     return model
 
 
@@ -306,10 +374,6 @@ _DROPOUT = [
 
 # Names. Keras counts its own up through the process (dense, dense_1), so we go by attributes.
 
-# What Keras keeps in every layer and model for itself.
-_KERAS_ATTRIBUTES = {*vars(keras.Layer()), *vars(keras.Model()), *vars(keras.Sequential())}
-
-
 # The class of models made from inputs and outputs, for which Keras has no public name.
 _INPUT = keras.Input((1,), name="input")
 _Functional = type(keras.Model(_INPUT, _INPUT, name="model"))
@@ -324,7 +388,7 @@ def _children(node: Any) -> Iterator[Tuple[str, Any]]:
         if isinstance(node, (keras.Sequential, _Functional)):
             yield "layers", node.layers
         for name, child in vars(node).items():
-            if name not in _KERAS_ATTRIBUTES and not name.startswith("_self_"):
+            if name not in parts.KERAS_ATTRIBUTES and not name.startswith("_self_"):
                 yield name.lstrip("_"), child
         if isinstance(node, keras.Layer):
             # A variable that no attribute holds.
@@ -356,6 +420,12 @@ def _named_variables(module: Any) -> Dict[str, Any]:
     """Variables by attribute path, shared ones once."""
     named = _walk_named(module, "", set())
     return {name: v for name, v in named if isinstance(v, (keras.Variable, tf.Variable))}
+
+
+def _named_layers(module: Any) -> Dict[str, keras.Layer]:
+    """Keras's layers by attribute path, shared ones once."""
+    named = _walk_named(module, "", set())
+    return {name: node for name, node in named if isinstance(node, keras.Layer)}
 
 
 def _trainable(module: Any) -> Dict[str, bool]:

@@ -9,6 +9,7 @@ from thinc.api import registry
 from ..framework import require
 from ..ops import FasterNumpyOps
 from ..process import started
+from .arrays import on_device
 
 
 @registry.ops("TensorFlowOps")
@@ -27,7 +28,7 @@ class TensorFlowOps(FasterNumpyOps):
         tf = require("tensorflow")
         started("tensorflow")
         (a, transpose_a), (b, transpose_b) = _row_by_row(x), _row_by_row(y)
-        with tf.device("/CPU:0"):
+        with on_device("/CPU:0"):
             product = tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b).numpy()
         if out is None:
             return product

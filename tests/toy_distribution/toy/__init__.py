@@ -61,6 +61,16 @@ def _recording(traced: Dict[Parameter, Any]) -> Iterator[None]:
         _traced.reset(token)
 
 
+def get_traced() -> Optional[Dict[Parameter, Any]]:
+    """What autograd follows in the pass that this thread records, if it does."""
+    return _traced.get()
+
+
+def set_traced(traced: Optional[Dict[Parameter, Any]]) -> None:
+    """Record so from now on, or not."""
+    _traced.set(traced)
+
+
 def is_training() -> bool:
     """Whether the pass that is running is recorded."""
     return _traced.get() is not None

@@ -190,3 +190,12 @@ def test_the_user_may_decide(compiled):
         for rows in (3, 5, 3):
             model.predict(normal(rows, 4))
         assert shapes == fw.CALLS
+
+
+def test_whoever_looks_for_nan_is_not_shown_ours():
+    """It is tried whether NaN in other rows changes these, and JAX may take that for an error."""
+    X, params = normal(5, 4), weights()
+    model = fw.Wrapper(fw.function(*params))
+    with jax.debug_nans(True):
+        assert_close(model.predict(X), two_layer_output(X, *params))
+    assert_close(model.predict(X), two_layer_output(X, *params))

@@ -35,6 +35,11 @@ STATISTICS = ("mean", "var")
 CALLS = []
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass: nothing."""
+    return jax.config.jax_debug_nans, jax.config.jax_enable_x64
+
+
 def _rngs():
     return nnx.Rngs(0)
 
@@ -62,6 +67,11 @@ def sequential(W1, b1, W2, b2):
     return nnx.Sequential(linear(W1, b1), nnx.relu, linear(W2, b2))
 
 
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    return nnx.Sequential(linear(W, b), nnx.tanh)
+
+
 class TwoLayer(nnx.Module):
     def __init__(self, hidden, out):
         self.hidden, self.out = hidden, out
@@ -72,6 +82,11 @@ class TwoLayer(nnx.Module):
 
 def subclassed(W1, b1, W2, b2):
     return TwoLayer(linear(W1, b1), linear(W2, b2))
+
+
+def root(W1, b1, W2, b2):
+    """The root of 0 has no gradient."""
+    return nnx.Sequential(linear(W1, b1), jnp.sqrt, linear(W2, b2))
 
 
 def _equinox_linear(W, b):

@@ -32,6 +32,11 @@ def _parameter(values):
     return torch.nn.Parameter(torch.tensor(values))
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass."""
+    return torch.is_grad_enabled(), torch.get_num_threads(), torch.is_autocast_enabled("cpu")
+
+
 def linear(W, b):
     layer = torch.nn.Linear(W.shape[1], W.shape[0])
     layer.weight, layer.bias = _parameter(W), _parameter(b)
@@ -40,6 +45,11 @@ def linear(W, b):
 
 def sequential(W1, b1, W2, b2):
     return torch.nn.Sequential(linear(W1, b1), torch.nn.ReLU(), linear(W2, b2))
+
+
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    return torch.nn.Sequential(linear(W, b), torch.nn.Tanh())
 
 
 class TwoLayer(torch.nn.Module):
@@ -76,6 +86,16 @@ def frozen(W1, b1, W2, b2):
 
 
 FROZEN = ("hidden.weight", "hidden.bias")
+
+
+class Root(TwoLayer):
+    def forward(self, X):
+        return self.output(torch.sqrt(self.hidden(X)))
+
+
+def root(W1, b1, W2, b2):
+    """The root of 0 has no gradient."""
+    return Root(linear(W1, b1), linear(W2, b2))
 
 
 class Unused(torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy
 import tensorflow as tf
 from spacy_frameworks.wrappers import TensorFlowRNNWrapper as RNNWrapper
 from spacy_frameworks.wrappers import TensorFlowWrapper as Wrapper
@@ -33,6 +34,11 @@ STATISTICS = ("moving_mean", "moving_variance")
 CALLS = []
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass."""
+    return tf.__internal__.eager_context.get_device_name()
+
+
 def linear(W, b):
     layer = keras.layers.Dense(W.shape[0], dtype=W.dtype.name)
     layer.build((None, W.shape[1]))
@@ -51,10 +57,26 @@ def sequential(W1, b1, W2, b2):
     return module
 
 
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    layers = [keras.Input((W.shape[1],)), keras.layers.Dense(W.shape[0], activation="tanh")]
+    module = keras.Sequential(layers)
+    module.set_weights([W.T, b])
+    return module
+
+
 def functional(W1, b1, W2, b2):
     X = keras.Input((W1.shape[1],))
     hidden = keras.layers.Dense(W1.shape[0], activation="relu")(X)
     module = keras.Model(X, keras.layers.Dense(W2.shape[0])(hidden))
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+def root(W1, b1, W2, b2):
+    """The root of 0 has no gradient."""
+    layers = [keras.Input((W1.shape[1],)), keras.layers.Dense(W1.shape[0], activation=tf.sqrt)]
+    module = keras.Sequential([*layers, keras.layers.Dense(W2.shape[0])])
     module.set_weights([W1.T, b1, W2.T, b2])
     return module
 
@@ -71,6 +93,45 @@ class TwoLayer(keras.Model):
 
     def get_config(self):
         return {"hidden": self.hidden.units, "output": self.out.units}
+
+
+class PlainTwoLayer(keras.Model):
+    """As people write it: without keywords for Keras, config, or decorator."""
+
+    def __init__(self, hidden, output):
+        super().__init__()
+        self.hidden = keras.layers.Dense(hidden, activation="relu")
+        self.out = {"last": [output]}
+
+    def call(self, X):
+        return self.out["last"][0](self.hidden(X))
+
+
+def plain(W1, b1, W2, b2):
+    module = PlainTwoLayer(W1.shape[0], keras.layers.Dense(W2.shape[0]))
+    module(tf.zeros((1, W1.shape[1])))
+    module.set_weights([W1.T, b1, W2.T, b2])
+    return module
+
+
+class PlainScale(keras.layers.Layer):
+    """A layer with a variable, a function and an array of its own."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.function = by, tf.nn.relu
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, X):
+        return self.function(X) * self.scale * self.by
+
+
+def plain_within():
+    return keras.Sequential(
+        [keras.Input((4,)), PlainScale(numpy.arange(4.0)), PlainTwoLayer(5, keras.layers.Dense(3))]
+    )
 
 
 def subclassed(W1, b1, W2, b2):

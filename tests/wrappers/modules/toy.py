@@ -29,12 +29,27 @@ STATISTICS = ("running_mean", "running_variance")
 CALLS = []
 
 
+def thread_state():
+    """What the framework has set for this thread, and wrappers change for a pass."""
+    return toy.is_training()
+
+
 def linear(W, b):
     return toy.Linear(*W.shape, W, b)
 
 
 def sequential(W1, b1, W2, b2):
     return toy.Sequential(linear(W1, b1), toy.ReLU(), linear(W2, b2))
+
+
+class Tanh(toy.Module):
+    def forward(self, X):
+        return np.tanh(X)
+
+
+def activated(W, b):
+    """Its gradient is computed from its output."""
+    return toy.Sequential(linear(W, b), Tanh())
 
 
 class TwoLayer(toy.Module):
@@ -47,6 +62,16 @@ class TwoLayer(toy.Module):
 
 def subclassed(W1, b1, W2, b2):
     return TwoLayer(linear(W1, b1), linear(W2, b2))
+
+
+class Root(TwoLayer):
+    def forward(self, X):
+        return self.output(np.sqrt(self.hidden(X)))
+
+
+def root(W1, b1, W2, b2):
+    """The root of 0 has no gradient."""
+    return Root(linear(W1, b1), linear(W2, b2))
 
 
 TWO_LAYER = {

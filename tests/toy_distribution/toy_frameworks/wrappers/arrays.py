@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy
-from spacy_frameworks.wrappers.arrays import native
+from spacy_frameworks.wrappers.arrays import numbers
 from thinc.api import Ops
 from thinc.types import ArrayXd
 
@@ -26,7 +26,7 @@ def xp2tensor(
     """A NumPy array as a tensor, which shares its memory: nothing is written there."""
     import toy
 
-    return toy.Tensor(native(xp_tensor), requires_grad)
+    return toy.Tensor(numbers(xp_tensor), requires_grad)
 
 
 def tensor2xp(toy_tensor: toy.Tensor, *, ops: Optional[Ops] = None) -> ArrayXd:

@@ -54,6 +54,12 @@ class ToyModule(FrameworkModule):
 
     # Running
 
+    def thread_state(self) -> Any:
+        return toy.get_traced()
+
+    def set_thread_state(self, state: Any) -> None:
+        toy.set_traced(state)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         return toy.predict(self.model, *inputs.args, **inputs.kwargs)
 
