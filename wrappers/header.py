@@ -7,15 +7,15 @@ that the file itself holds, or by the constants here, where these are few.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy
 
 from .tree import described_arrays, limit_rows
 
-# Of nO and nI, with which a model is built, and of their product. As many numbers of a float32 take
-# 256 MB.
-MOST_DIM, MOST_PRODUCT = 2**16, 2**26
+# Of nO and nI, with which a model is built, and of their product: as many float32 take a GB.
+MOST_DIM, MOST_PRODUCT = 2**20, 2**28
 # In bytes: the inputs of a model that makes its parameters when it is called.
 MOST_INPUTS = 2**24
 
@@ -36,8 +36,7 @@ def checked(header: Mapping[str, Any], tensors: Mapping[str, numpy.ndarray]) -> 
     config: A dict.
     complete: Whether there was a model, and it had all its parameters.
     dtypes: The name of a dtype for each tensor.
-    inputs: What the model was first called with, as `describe` describes it, or None. There are
-        fewer rows in it, if it would take too much memory.
+    inputs: What the model was first called with, as `describe` describes it, or None.
     Raises ValueError if a value is missing, or cannot be what a shim has written.
     """
     header = {"dtypes": {}, **header}
@@ -49,11 +48,21 @@ def checked(header: Mapping[str, Any], tensors: Mapping[str, numpy.ndarray]) -> 
     is_dtypes = set(dtypes) == set(tensors) and all(type(name) is str for name in dtypes.values())
     _expect(is_dtypes, "dtypes", f"the dtypes of {list(tensors)}", header)
     if header.setdefault("inputs", None) is not None:
-        arrays = described_arrays(header["inputs"])
+        described_arrays(header["inputs"])
         _expect("args" in header["inputs"], "inputs", "args and kwargs", header)
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        limit_rows(arrays, max(MOST_INPUTS, size), max(MOST_DIM, _numbers(tensors)))
     return header
+
+
+def inputs_to_call(header: Mapping[str, Any], tensors: Mapping[str, numpy.ndarray]) -> Any:
+    """The inputs, for a model that makes its parameters when it is called. There are fewer rows in
+    them, if they would take too much memory.
+
+    Raises ValueError if single rows would.
+    """
+    inputs = copy.deepcopy(header["inputs"])
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    limit_rows(described_arrays(inputs), max(MOST_INPUTS, size), max(MOST_DIM, _numbers(tensors)))
+    return inputs
 
 
 def _expect(is_right: bool, key: str, expected: str, header: Mapping[str, Any]) -> None:

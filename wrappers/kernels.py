@@ -1,4 +1,4 @@
-"""How many kernels are kept that a framework compiles for a shape."""
+"""How many kernels a framework keeps that it compiles for a shape."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ MOST_KERNELS = 128
 
 
 def keep_few_kernels() -> None:
-    """Let oneDNN, which PyTorch and MXNet bring, keep so many, in place of 1,024. What the user has
-    set stays. It is read when oneDNN first computes, so this has to be called before that."""
-    os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", str(MOST_KERNELS))
+    """Let oneDNN, which PyTorch and MXNet bring, keep so many, in place of 1,024, and MXNet beside
+    it, in place of all. What the user has set stays. It is read when oneDNN and MXNet first
+    compute, so networks for which much is compiled call it when they are built."""
+    for name in ("DNNL_PRIMITIVE_CACHE_CAPACITY", "MXNET_MKLDNN_CACHE_NUM"):
+        os.environ.setdefault(name, str(MOST_KERNELS))

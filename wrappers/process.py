@@ -3,6 +3,7 @@ in the child."""
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import threading
@@ -88,6 +89,7 @@ _forking = threading.RLock()
 _of_all_threads: WeakSet[Any] = WeakSet()
 _taken: List[Any] = []
 _busy: List[Any] = []
+_interrupted: List[Any] = []
 
 this_thread = _ThisThread()
 
@@ -97,11 +99,23 @@ def _before_fork() -> None:
     _forking.acquire()
     until = time.monotonic() + PATIENCE
     for passing in list(_of_all_threads):
-        was_taken = passing.acquire(timeout=max(0, until - time.monotonic()))
+        try:
+            was_taken = passing.acquire(timeout=max(0, until - time.monotonic()))
+        except KeyboardInterrupt:
+            # Python ignores errors here. It comes again after the fork, which is not held up.
+            was_taken, until = False, 0.0
+            _interrupted.append(passing)
         (_taken if was_taken else _busy).append(passing)
 
 
 def _after_fork_in_parent() -> None:
+    if _interrupted:
+        _interrupted.clear()
+        _thread.interrupt_main()
+    _after_fork()
+
+
+def _after_fork() -> None:
     for passing in _taken:
         passing.release()
     _taken.clear()
@@ -111,16 +125,18 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     were_over = not _busy
-    _after_fork_in_parent()
+    _interrupted.clear()
+    _after_fork()
     # There is this thread alone.
     _of_all_threads.clear()
     _of_all_threads.add(this_thread.passing)
     for framework, after_fork in _started.items():
         if get_framework(framework).module not in sys.modules:
             continue
+        runs = after_fork()
         if not were_over:
             _why_not[framework] = IN_A_PASS
-        elif not after_fork():
+        elif not runs:
             _why_not.setdefault(framework, HANGS)
 
 

@@ -29,7 +29,8 @@ from thinc.util import convert_recursive
 from . import weights
 from .arrays import are_finite
 from .framework import framework_of, get_framework
-from .header import checked, dims_to_build
+from .generators import kept_generators
+from .header import checked, dims_to_build, inputs_to_call
 from .module import FrameworkModule, module_class
 from .process import check_runs_here, started, this_thread
 from .tree import leaves
@@ -152,11 +153,12 @@ class FrameworkShim(Shim):
             )
         return self.module
 
-    def _new_module(self, nO: int, nI: int) -> FrameworkModule:
+    def _new_module(self, nO: int, nI: int, seeds: bool = True) -> FrameworkModule:
         assert self._builder is not None
         check_runs_here(self.framework)
         remake = _Remake(self._builder, nO, nI)
-        self._seed()
+        if seeds:
+            self._seed()
         model = remake()
         if not self._class.is_model(model):
             raise ValueError(
@@ -398,6 +400,7 @@ class FrameworkShim(Shim):
         Raises ValueError if the bytes are damaged, of another framework or architecture, or if
         a parameter is missing, unknown, or of another shape or dtype.
         """
+        check_runs_here(self.framework)
         tensors, header = weights.unpack(data)
         header = checked(header, tensors)
         self._check_header(header)
@@ -414,12 +417,14 @@ class FrameworkShim(Shim):
             with self._making():
                 module = self.module
                 if module is None:
-                    module = self._new_module(*dims_to_build(header, tensors))
+                    # What it draws is replaced.
+                    with kept_generators():
+                        module = self._new_module(*dims_to_build(header, tensors), seeds=False)
                 if header["inputs"] is not None and not module.is_called():
                     # What a first call makes cannot be undone, and the file may turn out to be of
                     # another architecture.
                     spare = _copy_of(module) if module is self.module else None
-                    module.materialize_for(header["inputs"])
+                    module.materialize_for(inputs_to_call(header, tensors))
             self._check_dropout(module)
             module = module.from_tensors(tensors, header["dtypes"], header["complete"])
         except Exception:
@@ -441,7 +446,7 @@ class FrameworkShim(Shim):
         the first time, fail in ways of their own."""
         try:
             yield
-        except ValueError:
+        except (ValueError, ImportError, MemoryError):
             raise
         except Exception as error:
             raise ValueError(
@@ -486,7 +491,8 @@ class FrameworkShim(Shim):
         return copied
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        # The first two are not in pickles of before.
+        self.__dict__.update({"layer": state["framework"], "_draws": True, **state})
         started(self.framework)
         # A shim that is created later must not get this one's id, and with it its optimizer state.
         with Shim.global_id_lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Callable, Dict, List
 
 import numpy
@@ -74,7 +75,8 @@ def describe(tree: Any) -> Any:
 def zeros(spec: Any) -> Any:
     """Zero-filled NumPy arrays in a nest that `describe` described."""
     if "shape" in spec:
-        return numpy.zeros(spec["shape"], dtype=spec["dtype"])
+        dtype = _dtype(spec["dtype"])
+        return numpy.full(spec["shape"], "" if dtype.hasobject else 0, dtype)
     elif "args" in spec:
         return ArgsKwargs(args=tuple(zeros(spec["args"])), kwargs=zeros(spec["kwargs"]))
     elif "list" in spec:
@@ -85,6 +87,15 @@ def zeros(spec: Any) -> Any:
         return {key: zeros(value) for key, value in spec["dict"].items()}
     else:
         return spec["value"]
+
+
+def _dtype(name: str) -> numpy.dtype:
+    return numpy.dtype("object" if _is_string(name) else name)
+
+
+def _is_string(dtype: str) -> bool:
+    # TensorFlow has them. They are objects, or of a fixed length.
+    return re.fullmatch(r"object|(str|bytes)\d+", dtype) is not None
 
 
 # Descriptions that were read from a file
@@ -101,7 +112,7 @@ def described_arrays(spec: Any) -> List[Dict[str, Any]]:
     Raises ValueError if it has not written this.
     """
     kinds = frozenset(spec) if isinstance(spec, dict) else None
-    if kinds == {"shape", "dtype"} and _is_shape(spec["shape"]) and spec["dtype"] in _DTYPES:
+    if kinds == {"shape", "dtype"} and _is_shape(spec["shape"]) and _is_dtype(spec["dtype"]):
         return [spec]
     elif (
         kinds == {"args", "kwargs"}
@@ -122,6 +133,10 @@ def described_arrays(spec: Any) -> List[Dict[str, Any]]:
             "again with to_bytes() or to_disk()."
         )
     return [array for node in nodes for array in described_arrays(node)]
+
+
+def _is_dtype(name: Any) -> bool:
+    return isinstance(name, str) and (name in _DTYPES or _is_string(name))
 
 
 def _is(spec: Any, kind: str, inner: type) -> bool:
@@ -155,4 +170,4 @@ def limit_rows(described: List[Dict[str, Any]], most: int, widest: int) -> None:
 
 
 def _size(shape: List[int], dtype: str) -> int:
-    return math.prod(shape) * numpy.dtype(dtype).itemsize
+    return math.prod(shape) * _dtype(dtype).itemsize

@@ -6,9 +6,13 @@ from typing import Any
 
 from mxnet.gluon import nn, rnn
 
+from ...wrappers.kernels import keep_few_kernels
 from . import description
 from .arrangement import blocks, blocks_and_masks, rows, spaced, time_first
 from .description import EPSILON
+
+# MXNet compiles kernels for each number of rows. This file is imported to build a network.
+keep_few_kernels()
 
 ARRANGEMENTS = {
     "FeedForward": rows,

@@ -24,7 +24,7 @@ UPDATES = 100 if os.environ.get("RUN_SLOW") else 5
 WIDTH = 16
 TEXT = "Anna kept the plan , roasted two onions and quickly left for the old town ."
 # Of different lengths and words.
-TEXTS = [TEXT[start:] for start, letter in enumerate(TEXT) if letter == " "]
+TEXTS = [TEXT[start + 1 :] for start, letter in enumerate(TEXT) if letter == " "]
 TAGS = ["N", "V", "D"]
 
 Outputs = Dict[str, numpy.ndarray]

@@ -1,5 +1,5 @@
 """What is not supported is refused, with the version that was found and those that are wanted. What
-is supported is tested in environments of its own, such as `tox -e spacy382`."""
+is supported is tested in environments of its own, such as `tox -e spacy3813`."""
 
 from __future__ import annotations
 

@@ -92,9 +92,13 @@ class JAXModule(FrameworkModule):
 
     def _take_values(self) -> None:
         values = self._pure.values
-        if self._is_on_cpu():
-            # JAX's functions take NumPy's memory as it is, where making an array of JAX's of it
-            # takes a tenth of a millisecond. Nobody else has this memory, so it does not change.
+        # JAX's functions take NumPy's memory as it is, where making an array of JAX's of it takes
+        # a tenth of a millisecond. But they run on JAX's default device then.
+        chosen = jax.config.jax_default_device
+        is_default = chosen is None and arrays.find_device(self.device) == jax.devices()[0]
+        self._keeps_numpys = self._is_on_cpu() and is_default
+        if self._keeps_numpys:
+            # Nobody else has this memory, so it does not change.
             self._values = {name: arrays.copied(v, v.dtype) for name, v in values.items()}
         else:
             self._values = self._placed(values)
@@ -199,7 +203,7 @@ class JAXModule(FrameworkModule):
         return tensor2xp(self._values[handle])  # type: ignore[return-value]
 
     def set_value(self, handle: str, value: FloatsXd) -> None:
-        if isinstance(value, numpy.ndarray) and self._is_on_cpu():
+        if isinstance(value, numpy.ndarray) and self._keeps_numpys:
             self._values[handle] = arrays.copied(value, self._values[handle].dtype)
         else:
             self._values[handle] = self._like_value(handle, value)

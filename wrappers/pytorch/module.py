@@ -60,8 +60,9 @@ class PyTorchModule(FrameworkModule):
         self._deserialize_model = deserialize_model
         # Whether the model writes into its inputs, by mode: found out in the first pass of each.
         self._writes: Dict[bool, bool] = {}
-        # Which mode all layers are in, training or not; None if that is not known.
-        self._mode: Optional[bool] = None
+        # Which mode the layers are in, training or not, but for those that the user has put in
+        # another one; None if that is not known.
+        self._mode: Optional[bool] = model.training
         # Where the parameters are, when they were needed.
         self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
         grad_scaler.to_(device)
@@ -132,13 +133,12 @@ class PyTorchModule(FrameworkModule):
         if self._mixed_precision and _CAN_TELL_AUTOCAST:
             enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
             autocast = enabled, dtype, _autocast_depth()
-        return torch.is_grad_enabled(), torch.get_num_threads(), autocast
+        # Not the number of threads, which another thread may have set for its pass.
+        return torch.is_grad_enabled(), autocast
 
     def set_thread_state(self, state: Any) -> None:
-        records, threads, autocast = state
+        records, autocast = state
         torch.set_grad_enabled(records)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
         if autocast is not None:
             enabled, dtype, depth = autocast
             torch.set_autocast_enabled(self.device.type, enabled)
@@ -327,9 +327,14 @@ class PyTorchModule(FrameworkModule):
         as what a module calls its extra state, and the packed weights of quantized ones."""
         model, named = self.model, self.parameters()
         tensors = [*model.parameters(), *model.buffers()]
-        known = {id(tensor) for tensor in tensors}
-        state = model.state_dict(keep_vars=True)
-        extra = [name for name in state if name not in named and id(state[name]) not in known]
+        known = {tensor.data_ptr() for tensor in tensors if not _is_lazy(tensor)}
+        extra = [
+            name
+            for name, value in model.state_dict(keep_vars=True).items()
+            # Other names of the same values are in order.
+            if name not in named
+            and not (isinstance(value, torch.Tensor) and value.data_ptr() in known)
+        ]
         if extra:
             raise ValueError(
                 f"The module has extra state that is no parameter or buffer ({', '.join(extra)}). "
