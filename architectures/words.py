@@ -272,7 +272,7 @@ def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
         index = node.attrs["index"]
         takes_all = isinstance(index, tuple) and index[0] in (slice(None), slice(0, None))
         return [] if takes_all else None
-    if name == "spacy_frameworks.wrappers.wrapper.forward":
+    if name == "spacy_frameworks.architectures.networks.build.forward":
         return [] if node.attrs.get("network", {}).get("name") == "FeedForward" else None
     if name == f"{__name__}._forward_unique":
         return cast(Sequence[Attribute], node.attrs["features"] or [])

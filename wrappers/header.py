@@ -16,8 +16,9 @@ from .tree import described_arrays, limit_rows
 
 # Of nO and nI, with which a model is built, and of their product: as many float32 take a GB.
 MOST_DIM, MOST_PRODUCT = 2**20, 2**28
-# In bytes: the inputs of a model that makes its parameters when it is called.
-MOST_INPUTS = 2**24
+# Of the inputs of a model that makes its parameters when it is called: bytes, and the length of each
+# dimension behind the rows, by which parameters grow.
+MOST_INPUTS, MOST_WIDTH = 2**24, 2**16
 
 _TYPES: Dict[str, type] = {
     "framework": str,
@@ -61,7 +62,8 @@ def inputs_to_call(header: Mapping[str, Any], tensors: Mapping[str, numpy.ndarra
     """
     inputs = copy.deepcopy(header["inputs"])
     size = sum(tensor.nbytes for tensor in tensors.values())
-    limit_rows(described_arrays(inputs), max(MOST_INPUTS, size), max(MOST_DIM, _numbers(tensors)))
+    widest = max(MOST_WIDTH, _numbers(tensors))
+    limit_rows(described_arrays(inputs), max(MOST_INPUTS, size), widest)
     return inputs
 
 

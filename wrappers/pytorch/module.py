@@ -327,14 +327,10 @@ class PyTorchModule(FrameworkModule):
         as what a module calls its extra state, and the packed weights of quantized ones."""
         model, named = self.model, self.parameters()
         tensors = [*model.parameters(), *model.buffers()]
-        known = {tensor.data_ptr() for tensor in tensors if not _is_lazy(tensor)}
-        extra = [
-            name
-            for name, value in model.state_dict(keep_vars=True).items()
-            # Other names of the same values are in order.
-            if name not in named
-            and not (isinstance(value, torch.Tensor) and value.data_ptr() in known)
-        ]
+        # Other names of the same values are in order.
+        known = {_memory(tensor) for tensor in tensors}
+        state = model.state_dict(keep_vars=True)
+        extra = [name for name in state if name not in named and _memory(state[name]) not in known]
         if extra:
             raise ValueError(
                 f"The module has extra state that is no parameter or buffer ({', '.join(extra)}). "
@@ -390,6 +386,12 @@ class PyTorchModule(FrameworkModule):
 def _autocast_depth() -> int:
     torch.autocast_increment_nesting()
     return int(torch.autocast_decrement_nesting())
+
+
+def _memory(value: Any) -> int:
+    """What tells the values of one tensor from those of others."""
+    is_made = isinstance(value, torch.Tensor) and not _is_lazy(value)
+    return value.data_ptr() if is_made else id(value)
 
 
 def _as_uint8(data: bytes) -> Any:
