@@ -16,8 +16,8 @@ from .tree import described_arrays, limit_rows
 
 # Of nO and nI, with which a model is built, and of their product: as many float32 take a GB.
 MOST_DIM, MOST_PRODUCT = 2**20, 2**28
-# Of the inputs of a model that makes its parameters when it is called: bytes, and the length of each
-# dimension behind the rows, by which parameters grow.
+# Of the inputs of a model that makes its parameters when it is called: bytes, and the length of
+# each dimension behind the rows, by which parameters grow.
 MOST_INPUTS, MOST_WIDTH = 2**24, 2**16
 
 _TYPES: Dict[str, type] = {
