@@ -1,8 +1,9 @@
-"""How much memory something takes at most while it runs."""
+"""How much memory this process has, and how much something takes at most while it runs."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 from pathlib import Path
 from typing import Iterator
@@ -31,3 +32,11 @@ def peak() -> Iterator[list[int]]:
         yield grown
     finally:
         grown.append(_read("VmHWM") - before)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory, after garbage was collected."""
+    if not STATUS.exists():
+        pytest.skip("only Linux says how much memory a process has")
+    gc.collect()
+    return _read("VmRSS")

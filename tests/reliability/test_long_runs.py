@@ -13,7 +13,7 @@ from spacy_frameworks.architectures.networks.description import NETWORKS
 from thinc.api import Adam, Model, fix_random_seed
 
 from ..frameworks import ALL
-from ..memory import resident
+from .memory import resident
 
 WIDTH = 16
 # Steps of training, with as many predictions after each.
@@ -72,3 +72,21 @@ def test_neither_memory_nor_time_grows(framework, encoder):
     assert resident() - before < MOST_GROWTH * before
     if IS_FULL:
         assert seconds(again) < 1.5 * seconds(times[:TIMED])
+
+
+@pytest.mark.mxnet
+def test_mxnets_window_encoder_does_not_leak_when_it_goes_back():
+    """A kernel of oneDNN's leaks a kilobyte for each neighbour, layer and pass."""
+    build = registry.architectures.get("spacy-frameworks.WindowEncoder.v1")
+    model = build("MXNet", WIDTH, depth=4, window_size=16).initialize()
+    docs = batch(0)
+
+    def passes(count: int) -> None:
+        for _ in range(count):
+            Y, backprop = model.begin_update(docs)
+            backprop(Y)
+
+    passes(20)
+    before = resident()
+    passes(60)
+    assert resident() - before < 2**21
