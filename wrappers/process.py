@@ -111,7 +111,8 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     if _interrupted:
         _interrupted.clear()
-        _thread.interrupt_main()
+        # Once this has returned, for here it would be ignored again.
+        threading.Timer(0.05, _thread.interrupt_main).start()
     _after_fork()
 
 

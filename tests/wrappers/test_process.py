@@ -1,6 +1,7 @@
 """What a forked process finds of its parent's passes."""
 
 import multiprocessing
+import signal
 import threading
 import time
 
@@ -84,3 +85,18 @@ def test_a_pass_may_fork(fw):
     start = time.monotonic()
     assert numpy.isfinite(model.predict(normal(5, 4))).all()
     assert forked == ["forked"] and time.monotonic() - start < process.PATIENCE
+
+
+def test_ctrl_c_while_a_fork_waits_comes_after_it(fw, slow):
+    """Python ignores what is raised while a fork is prepared."""
+    _, end = slow
+    main = threading.main_thread().ident
+    threading.Timer(0.3, signal.pthread_kill, [main, signal.SIGINT]).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_child(lambda: "forked")
+        for _ in range(100):
+            time.sleep(0.02)
+    assert time.monotonic() - start < process.PATIENCE
+    end.set()
+    assert in_child(lambda: "forked") == "forked"

@@ -218,3 +218,26 @@ def test_what_is_compiled_goes_with_its_model():
     gc.collect()
     assert not any(module() for module in modules)
     assert len(client.live_executables()) <= before
+
+
+ON_SECOND_DEVICE = """
+import jax
+import numpy
+from spacy_frameworks.wrappers import JAXWrapper
+from thinc.api import SGD, ArgsKwargs
+
+X = numpy.ones((5, 4), "f")
+for device in ("cpu:1", "cpu:0"):
+    params = {"W": numpy.ones((4, 3), "f")}
+    model = JAXWrapper((lambda p, X: X @ p["W"], params), device=device, fill_rows=False)
+    Y, backprop = model.begin_update(X)
+    backprop(Y)
+    model.finish_update(SGD(0.1))
+    output = model.shims[0].module.predict(ArgsKwargs((X,), {}))
+    print([found.id for found in output.devices()])
+"""
+
+
+def test_it_runs_on_the_device_that_it_was_given(run_python):
+    flags = "--xla_force_host_platform_device_count=2"
+    assert run_python(ON_SECOND_DEVICE, env={"XLA_FLAGS": flags}).split() == ["[1]", "[0]"]

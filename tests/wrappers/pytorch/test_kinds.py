@@ -131,3 +131,45 @@ def test_packed_weights_are_no_parameters_and_not_lost_silently():
     ]
     models[1].from_bytes(models[0].to_bytes())
     assert_array_equal(models[0].predict(X), models[1].predict(X))
+
+
+class Renamed(TwoLayer):
+    """Its values have a second name in what PyTorch saves, as that of older checkpoints."""
+
+    def state_dict(self, *args, **kwargs):
+        state = super().state_dict(*args, **kwargs)
+        return {**state, **{f"model.{name}": value.detach() for name, value in state.items()}}
+
+
+def test_other_names_of_the_same_values_are_no_further_state():
+    model, other = PyTorchWrapper(Renamed()), PyTorchWrapper(Renamed())
+    other.from_bytes(model.to_bytes())
+    assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_a_layer_that_the_user_has_frozen_stays_so_in_the_first_pass():
+    module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+    module[0].eval()
+    PyTorchWrapper(module).begin_update(X)
+    assert module.training and not module[0].training
+
+
+def test_an_error_leaves_the_threads_that_another_pass_has_set():
+    before = torch.get_num_threads()
+    model = PyTorchWrapper(nn.Linear(4, 3))
+    try:
+        torch.set_num_threads(3)
+        convert = model.attrs["convert_inputs"]
+
+        def convert_inputs(*args):
+            # Another thread's pass begins, and goes on.
+            torch.set_num_threads(2)
+            raise KeyError("of the user's")
+
+        model.attrs["convert_inputs"] = convert_inputs
+        with pytest.raises(KeyError):
+            model.predict(X)
+        assert torch.get_num_threads() == 2
+        model.attrs["convert_inputs"] = convert
+    finally:
+        torch.set_num_threads(before)

@@ -170,3 +170,26 @@ def test_what_a_layer_saves_beside_its_variables_is_an_error_and_not_lost():
     for lose in (model.copy, model.to_bytes, lambda: pickle.dumps(model)):
         with pytest.raises(ValueError, match=r"'layers.0' saves 'table' .*add_weight"):
             lose()
+
+
+def test_models_of_strings_are_loaded():
+    import keras
+
+    def words():
+        layers = keras.layers
+        return keras.Sequential(
+            [
+                layers.StringLookup(vocabulary=["a", "b"]),
+                layers.Embedding(3, 4),
+                layers.Flatten(),
+                layers.Dense(2),
+            ]
+        )
+
+    X = numpy.array([["a"], ["b"], ["c"]], dtype=object)
+    model, fresh, called = (TensorFlowWrapper(words()) for _ in range(3))
+    expected = model.predict(X)
+    called.predict(X)
+    for other in (fresh, called):
+        other.from_bytes(model.to_bytes())
+        assert_array_equal(other.predict(X), expected)
