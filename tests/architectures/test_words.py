@@ -105,7 +105,7 @@ def drawn(embed: Model, docs: List[Doc]) -> Model:
 def assert_same(expected: Any, came: Any) -> None:
     assert [Y.shape for Y in came] == [Y.shape for Y in expected]
     for one, other in zip(expected, came):
-        assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+        assert_allclose(other, one, rtol=1e-5, atol=1e-5)
 
 
 class CountingOps(NumpyOps):
@@ -558,7 +558,7 @@ def test_the_embedding_of_a_textcat_is_computed_once_per_type(framework, compone
     model, docs = flat(component, framework), make_docs()
     (pooled,) = model.layers[0].layers
     expected = model.layers[2].predict(model.layers[1].predict(pooled.predict(docs)))
-    assert_allclose(model.predict(docs), expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(model.predict(docs), expected, rtol=1e-5, atol=1e-5)
     types = {token.text for doc in docs for token in doc}
     assert count_rows(model, docs) == len(types)
 

@@ -48,7 +48,7 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
         if device.device_type == "cpu":
             tensor = mx.nd.empty(array.shape, ctx=device, dtype=dtype)
             # Nothing has to be done with it yet that one would have to wait for.
-            numpy.asarray(_Memory(tensor))[...] = array
+            _seen(tensor)[...] = array
         else:
             tensor = mx.nd.array(numpy.asarray(array, dtype=dtype), ctx=device, dtype=dtype)
     if requires_grad:
@@ -115,7 +115,7 @@ def memory(mx_tensor: Any, is_read: bool = True) -> numpy.ndarray:
     lib = mx.base._LIB
     wait = lib.MXNDArrayWaitToWrite if is_read else lib.MXNDArrayWaitToRead
     mx.base.check_call(wait(mx_tensor.handle))
-    return numpy.asarray(_Memory(mx_tensor))
+    return _seen(mx_tensor)
 
 
 def address(mx_tensor: Any) -> int:
@@ -125,6 +125,13 @@ def address(mx_tensor: Any) -> int:
     found = ctypes.c_void_p()
     mx.base.check_call(mx.base._LIB.MXNDArrayGetData(mx_tensor.handle, ctypes.byref(found)))
     return found.value or 0
+
+
+def _seen(mx_tensor: Any) -> numpy.ndarray:
+    # Empty ones have no memory, of which NumPy 1 makes no array.
+    if not mx_tensor.size:
+        return numpy.zeros(mx_tensor.shape, mx_tensor.dtype)
+    return numpy.asarray(_Memory(mx_tensor))
 
 
 class _Memory:

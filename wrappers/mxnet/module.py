@@ -99,10 +99,11 @@ class MXNetModule(FrameworkModule):
     # Arrays
 
     def from_xp(self, array: Any, requires_grad: bool = False) -> mx.nd.NDArray:
-        if not array.ndim:
+        if not array.ndim or not array.size:
             raise ValueError(
-                "MXNet's operators take an array without dimensions for one whose shape is not "
-                "known yet. Hand over an array of one number: X.reshape(1)."
+                "MXNet's operators take an array without dimensions, or without numbers, for one "
+                f"whose shape is not known yet, but got one of shape {array.shape}. Hand over an "
+                "array of one number as X.reshape(1), and none without numbers."
             )
         return super().from_xp(array, requires_grad)
 
