@@ -124,16 +124,19 @@ class TensorFlowModule(FrameworkModule):
         return self.model(*args, **training, **kwargs)
 
     def thread_state(self) -> Any:
-        # The device in whose context the thread is, which has no public name.
+        # The device in whose context the thread is, and whether tapes record nothing, as while one
+        # of them is gone back along. Neither has a public name.
         get_context = getattr(sys.modules.get("tensorflow.python.eager.context"), "context", None)
         context = get_context and get_context()
         device = getattr(context, "device_name", None), getattr(context, "device_spec", None)
-        return context, *device
+        return context, *device, _tapes("IsStopped")
 
     def set_thread_state(self, state: Any) -> None:
-        context, name, spec = state
+        context, name, spec, are_stopped = state
         if spec is not None and hasattr(context, "_set_device"):
             context._set_device(name, spec)
+        if _tapes("IsStopped") != are_stopped:
+            _tapes("StopOnThread" if are_stopped else "RestartOnThread")
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         with on_device(self.device):
@@ -298,6 +301,13 @@ def _called_with(
 def _takes_training(model: Any) -> bool:
     # Keras takes it for every layer, and hands it on to the layers inside.
     return isinstance(model, keras.Layer) or "training" in inspect.signature(model).parameters
+
+
+def _tapes(verb: str) -> Any:
+    """Call one of TensorFlow's functions for the tapes of this thread. None if there is none."""
+    functions = sys.modules.get("tensorflow.python.pywrap_tfe")
+    function = getattr(functions, f"TFE_Py_TapeSet{verb}", None)
+    return function and function()
 
 
 def _made_again(
