@@ -53,8 +53,12 @@ WRAPPED_IDS = cases(ALL_IDS)
 # Kernels under Thinc's layers; NumPy's need no framework.
 KERNELS = [*WRAPPED, pytest.param("NumPy", marks=pytest.mark.thinc)]
 ALL = [*WRAPPED, pytest.param("Thinc", marks=pytest.mark.thinc)]
-# For what the frameworks do alike, which other tests show of all of them: Thinc, and all of them in
-# `tox -e full`.
+# For what the frameworks do alike, which other tests show of all of them: the first, or Thinc, and
+# all of them in `tox -e full`.
+ONE_OR_ALL = [
+    pytest.param(case.values[0], marks=[*case.marks, *([pytest.mark.slow] if i else [])])
+    for i, case in enumerate(WRAPPED)
+]
 THINC_OR_ALL = [
     *(pytest.param(case.values[0], marks=[*case.marks, pytest.mark.slow]) for case in WRAPPED),
     pytest.param("Thinc", marks=pytest.mark.thinc),

@@ -55,8 +55,20 @@ def architectures(section: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
             yield from architectures(value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("framework", ALL)
+# Each framework with every other config, and each config with every other framework. The rest
+# takes minutes.
+TRAINED = [
+    pytest.param(
+        name,
+        case.values[0],
+        marks=[*case.marks, *([pytest.mark.slow] if (i + j) % 2 else [])],
+    )
+    for i, name in enumerate(NAMES)
+    for j, case in enumerate(ALL)
+]
+
+
+@pytest.mark.parametrize(("name", "framework"), TRAINED)
 def test_config_trains_by_the_name_of_the_framework_alone(name, framework, tmp_path):
     nlp = spacy.load(train_config(name, framework, tmp_path))
     sections = list(architectures(nlp.config.interpolate()))

@@ -15,7 +15,7 @@ from spacy.util import fix_random_seed, minibatch
 from spacy_frameworks.training.corpus import create_corpus
 from thinc.api import Model
 
-from ..frameworks import ALL, THINC_OR_ALL, WRAPPED
+from ..frameworks import ALL, ONE_OR_ALL, THINC_OR_ALL, WRAPPED
 
 SMALL = {"width": 32, "hidden_width": 16, "embed_size": 200, "nM": 8, "nC": 4}
 NO_FILES = {"train": None, "dev": None}
@@ -250,7 +250,7 @@ def treebank_scores(
     return nlp.evaluate(sets["dev"])
 
 
-@pytest.mark.parametrize("framework", WRAPPED)
+@pytest.mark.parametrize("framework", ONE_OR_ALL)
 def test_treebank_tagger_is_as_good_as_thincs(framework, ewt: Path):
     came, expected = (
         treebank_scores(fw, "tagger", ewt, epochs=1, limit=400)["tag_acc"]

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 IS_FULL = bool(os.environ.get("RUN_SLOW"))
-# Each process that is started afresh imports the framework.
-METHODS = ["fork", "spawn", "forkserver"] if IS_FULL else ["fork", "spawn"]
+# Each process that is started afresh takes seconds to import the framework.
+METHODS = ["fork", "spawn", "forkserver"] if IS_FULL else ["fork"]
 FORKS = 100 if IS_FULL else 6
 # Each framework with the next one; or the pair of those that have the most threads.
 TOGETHER = ring([fw.token for fw in FRAMEWORKS])[slice(None) if IS_FULL else slice(1, 2)]
@@ -48,6 +48,6 @@ def test_every_way_to_start_processes_gives_the_same(framework, run_python):
 
 @pytest.mark.parametrize(("first", "second"), TOGETHER)
 def test_two_frameworks_together(first, second, run_python):
-    arguments = [first, second, True, METHODS if IS_FULL else ["fork"], FORKS]
+    arguments = [first, second, True, METHODS, FORKS]
     found = json.loads(run_python(RUN, json.dumps(arguments)).splitlines()[-1])
     assert found["count"] > FORKS and found["differ"] == {}
