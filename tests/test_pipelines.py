@@ -27,9 +27,15 @@ from .pipelines import (
 )
 
 N = len(TOKENS)
-# Each config with a pair of its own, and every framework as the source and as the target.
+# Each config with a pair of its own, and every framework as the source and as the target. Further
+# configs take minutes.
 ONE_PAIR = [
-    pytest.param(name, source, target, marks=marks(source, target))
+    pytest.param(
+        name,
+        source,
+        target,
+        marks=[*marks(source, target), *([pytest.mark.slow] if i >= N else [])],
+    )
     for i, name in enumerate(NAMES)
     for source, target in [(TOKENS[i % N], TOKENS[(i + 1 + i // N) % N])]
 ]
