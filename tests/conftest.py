@@ -54,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Else one process works at the last of them while the others have nothing left to do.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
         names = [name for name in IDS if item.get_closest_marker(name)]
         if any(map(item.get_closest_marker, FROM_OUTSIDE)) and not HAS_AUTOGRAD:

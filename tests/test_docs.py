@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from subprocess import run
@@ -54,21 +55,30 @@ def blocks(page: Path) -> Iterator[Block]:
             directive = ""
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
+@pytest.fixture(scope="session")
+def start(tmp_path_factory) -> Path:
     """What a reader has: the configs, data of his own, and a config from spaCy."""
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    start = tmp_path_factory.mktemp("start")
+    (start / "configs").symlink_to(ROOT / "configs")
     for split, limit in (("train", 60), ("dev", 20)):
         corpus = create_corpus({"train": None, "dev": None}, split, limit=limit)
         docs = [example.reference for example in corpus(spacy.blank("en"))]
-        DocBin(docs=docs).to_disk(tmp_path / f"{split}.spacy")
-    spacy_command("init", "config", "stock.cfg", "--pipeline", "tagger", cwd=tmp_path)
-    stock = tmp_path / "stock.cfg"
+        DocBin(docs=docs).to_disk(start / f"{split}.spacy")
+    spacy_command("init", "config", "stock.cfg", "--pipeline", "tagger", cwd=start)
+    stock = start / "stock.cfg"
     # So that it ends soon, on so few docs.
     stock.write_text(stock.read_text().replace("max_steps = 20000", "max_steps = 20"))
+    return start
+
+
+@pytest.fixture
+def folder(start, tmp_path) -> Path:
+    """The same for one page, which may add to it."""
+    shutil.copytree(start, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page.stem, marks=marks(*TOKENS)) for page in PAGES]
 )

@@ -297,6 +297,7 @@ LONG = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("source", "target"), LONG)
 def test_sourced_frozen_disabled_renamed_grown_and_own_components_are_swapped(
     source, target, tmp_path, run_python
