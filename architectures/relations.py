@@ -61,8 +61,9 @@ def build_relation_model(
     """
     pairs = EntityPairs() if pairs is None else pairs
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
-    with Model.define_operators({">>": chain}):
-        model = per_pair(any_batch(tok2vec), pairs) >> network >> logistic_output(nO)
+    model: Model[List[Doc], Floats2d] = chain(
+        per_pair(any_batch(tok2vec), pairs), network, logistic_output(nO)
+    )
     model.attrs["find_pairs"] = pairs.attrs["find_pairs"]
     # A pair may have several relations: `resize_output` reads it.
     model.attrs["multi_label"] = True
