@@ -164,8 +164,6 @@ def test_it_trains_a_shared_encoder_that_it_listens_to(framework, tmp_path):
     optimizer = nlp.initialize(lambda: sample, sgd=Adam(0.01))
     (table,) = [node for node in nlp.get_pipe("tok2vec").model.walk() if node.name == "hashembed"]
     before = table.get_param("E").copy()
-    for example in examples(nlp, "dev"):
-        example.predicted.ents = []
     losses = [nlp.update(sample, sgd=optimizer)["relation_extractor"] for _ in range(5)]
     assert losses[-1] < losses[0]
     assert (table.get_param("E") != before).any()
