@@ -18,7 +18,7 @@ from spacy_frameworks.components import RelationExtractor, make_relation
 from spacy_frameworks.components.corpus import create_relation_corpus
 from thinc.api import Adam, Linear
 
-from ..frameworks import ALL
+from ..frameworks import ALL, THINC_OR_ALL
 from ..pipelines import CONFIGS, spacy_command, train_config
 
 WIDTH = 16
@@ -30,7 +30,13 @@ EMBED = {
     "include_static_vectors": False,
 }
 LABELS = ("HIRED", "SUED", "TAUGHT")
-WHOLE = {"corpora.train.limit": 0, "corpora.dev.limit": 0}
+# Enough for the score, in a few seconds.
+ENOUGH = {
+    "corpora.train.limit": 0,
+    "corpora.dev.limit": 0,
+    "training.max_steps": 90,
+    "training.eval_frequency": 90,
+}
 
 
 def pipeline(framework: str = "Thinc", threshold: float = 0.5, **model: Any) -> spacy.Language:
@@ -74,19 +80,16 @@ def texts(doc: Doc) -> set[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("framework", ALL)
 def test_it_learns_what_the_words_between_two_names_say(framework, tmp_path):
-    nlp = spacy.load(train_config("relation_extractor", framework, tmp_path, **WHOLE, **STEPS))
+    nlp = spacy.load(train_config("relation_extractor", framework, tmp_path, **ENOUGH))
     sample = list(create_relation_corpus(None, "dev")(nlp))
     scores = nlp.evaluate(sample)
-    # Who answers the same whatever is said there gets less than 0.4: see test_corpus.py.
-    assert scores["relations_f"] > 0.9
-    assert min(score["f"] for score in scores["relations_per_type"].values()) > 0.85
+    # Who does not read them gets less than 0.4, as test_corpus.py shows, and a model that takes no
+    # means of the words between 0.2.
+    assert scores["relations_f"] > 0.95
+    assert min(score["f"] for score in scores["relations_per_type"].values()) > 0.9
     doc = nlp("Maria hired Oscar. Peter, taught by Rosa, sings.")
     assert texts(doc) == {("Maria", "Oscar", "HIRED"), ("Rosa", "Peter", "TAUGHT")}
     assert [texts(doc) for doc in swap_framework(nlp, "Thinc").pipe([doc.text])] == [texts(doc)]
-
-
-# Enough for the score, in a few seconds.
-STEPS = {"training.max_steps": 90}
 
 
 @pytest.mark.thinc
@@ -210,7 +213,7 @@ CNN = {
 # Labels
 
 
-@pytest.mark.parametrize("framework", ALL)
+@pytest.mark.parametrize("framework", THINC_OR_ALL)
 def test_a_label_is_added_to_what_is_trained(framework):
     nlp, component, sample = initialized(framework=framework)
     nlp.update(sample, sgd=Adam(0.01))
