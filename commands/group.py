@@ -5,13 +5,21 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app
 
+from .convert import convert_cli
+from .info import info_cli
+from .summary import summary_cli
+from .swap import swap_cli
 from .train import train_cli
 
 group = typer.Typer(
     name="frameworks",
-    help="Commands of spacy-frameworks: train in several processes.",
+    help="PyTorch, TensorFlow, MXNet and JAX models in spaCy pipelines.",
     no_args_is_help=True,
 )
+group.command("info")(info_cli)
+group.command("swap")(swap_cli)
+group.command("convert")(convert_cli)
+group.command("summary")(summary_cli)
 group.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     train_cli
 )
