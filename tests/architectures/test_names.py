@@ -23,7 +23,13 @@ INSTALLED = [
     for entry in distribution("spacy-frameworks").entry_points
     if entry.group.startswith(("spacy_", "thinc_"))
 ]
-FUNCTIONS = ("spacy_architectures", "spacy_callbacks", "spacy_readers", "thinc_layers")
+FUNCTIONS = (
+    "spacy_architectures",
+    "spacy_callbacks",
+    "spacy_loggers",
+    "spacy_readers",
+    "thinc_layers",
+)
 
 
 def lines(group: str) -> list[str]:
