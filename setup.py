@@ -27,6 +27,8 @@ packages = [
 ]
 extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
+# The plots of `spacy frameworks compare`.
+extras["report"] = ["matplotlib>=3.8"]
 extras["dev"] = [
     "autograd>=1.8",
     "pytest>=8",

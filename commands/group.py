@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app
 
+from .compare import compare_cli
 from .convert import convert_cli
 from .info import info_cli
 from .summary import summary_cli
@@ -20,7 +21,8 @@ group.command("info")(info_cli)
 group.command("swap")(swap_cli)
 group.command("convert")(convert_cli)
 group.command("summary")(summary_cli)
-group.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-    train_cli
-)
+# Values of the config are options, too.
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+group.command("compare", context_settings=OVERRIDES)(compare_cli)
+group.command("train", context_settings=OVERRIDES)(train_cli)
 app.add_typer(group)

@@ -42,7 +42,7 @@ def info_cli(
         fw.token: probed.get(fw) or {"installed": None, "install": install_command(fw)}
         for fw in known
     }
-    found = {"versions": _versions(), "machine": _machine(), "frameworks": frameworks}
+    found = {"versions": versions(), "machine": machine(), "frameworks": frameworks}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -68,7 +68,7 @@ def _probed(name: str) -> Dict[str, Any]:
     return found
 
 
-def _versions() -> Dict[str, str]:
+def versions() -> Dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -79,7 +79,7 @@ def _versions() -> Dict[str, str]:
     return found
 
 
-def _machine() -> Dict[str, Any]:
+def machine() -> Dict[str, Any]:
     return {"system": platform.platform(), "processor": platform.machine(), "cores": _cores()}
 
 

@@ -105,15 +105,15 @@ def _names(nlp: Language) -> _Names:
 
 def _measured(info: Dict[str, Any], names: _Names, elapsed: float) -> Dict[str, float]:
     """The numbers of an evaluation, always the same ones in the same order."""
-    # Whole ones; of a training that went on, they count from its first beginning.
-    seconds = info["seconds"]
+    # spaCy's are whole ones; of a training that went on, they count from its first beginning.
+    seconds = max(float(info["seconds"]), elapsed)
     scores = info["other_scores"]
     return {
         "epoch": info["epoch"],
         "step": info["step"],
-        "seconds": seconds,
+        "seconds": round(seconds, 2),
         "words": info["words"],
-        "words_per_second": round(info["words"] / max(seconds, elapsed)),
+        "words_per_second": round(info["words"] / seconds),
         "score": float(info["score"]),
         **{f"loss_{name}": float(info["losses"].get(name, 0.0)) for name in names.losses},
         **{name: float(scores.get(name, 0.0) or 0.0) for name in names.scores},
