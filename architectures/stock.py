@@ -55,9 +55,8 @@ def replace_stock(config: Config, framework: str) -> List[Replaced]:
         name = section.get("@architectures")
         # ["components", "textcat", "model"]
         known = {**_NEAREST, **(_MODELS if len(place) == 3 else {})}
-        make = known.get(name) if isinstance(name, str) else None
-        if make is not None:
-            after, remark = make(section, _find(filled, place), target.token)
+        if isinstance(name, str) and name in known:
+            after, remark = known[name](section, _find(filled, place), target.token)
             section.clear()
             section.update(after)
             replaced.append(Replaced(".".join(place), name, _name_of(after), remark))

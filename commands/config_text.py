@@ -58,7 +58,7 @@ def _sections(text: str) -> Iterator[Tuple[Place, List[_Entry]]]:
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
             # Comments right above a header belong to it.
-            above = []
+            above: List[_Entry] = []
             while entries and not entries[-1].key and entries[-1].lines[0].startswith(("#", ";")):
                 above.insert(0, entries.pop())
             yield place, entries

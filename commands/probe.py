@@ -52,13 +52,14 @@ def _take_a_step(name: str) -> None:
     from ..wrappers.framework import get_framework
 
     model = build_feed_forward(get_framework(name).token, width=4)
-    X = [numpy.ones((3, 4), dtype="float32")]
+    X: Any = [numpy.ones((3, 4), dtype="float32")]
     model.initialize(X=X, Y=X)
-    before = model.predict(X)[0].copy()
-    Y, backprop = model.begin_update(X)
-    backprop([numpy.ones_like(Y[0])])
+    before: Any = model.predict(X)[0].copy()
+    _, backprop = model.begin_update(X)
+    backprop(X)
     model.finish_update(Adam(0.1))
-    if numpy.allclose(before, model.predict(X)[0]):
+    after: Any = model.predict(X)[0]
+    if numpy.allclose(before, after):
         raise RuntimeError("A training step changed nothing.")
 
 

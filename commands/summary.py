@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Dict, List
 
 import typer
@@ -61,12 +62,12 @@ def described(model: Model, seen: set) -> Dict[str, Any]:
         elif hasattr(shim._model, "state_dict"):
             framework = "PyTorch, by Thinc's wrapper"
             own.update(shim._model.state_dict())
-    weights = {
+    weights: Dict[str, Dict[str, Any]] = {
         name: {"shape": [int(n) for n in value.shape], "bytes": int(value.nbytes)}
         for name, value in own.items()
     }
     layers = [described(layer, seen) for layer in model.layers]
-    sizes = [_size(weight["shape"]) for weight in weights.values()]
+    sizes = [math.prod(weight["shape"]) for weight in weights.values()]
     return {
         "name": model.name,
         "framework": framework,
@@ -77,13 +78,6 @@ def described(model: Model, seen: set) -> Dict[str, Any]:
         "bytes": sum(weight["bytes"] for weight in weights.values())
         + sum(layer["bytes"] for layer in layers),
     }
-
-
-def _size(shape: List[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _is_model(obj: Any) -> bool:

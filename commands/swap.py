@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Optional
 
 import typer
-from wasabi import color, msg
+from wasabi import msg
+from wasabi.util import color
 
 from .errors import as_messages, check_input, check_output
 

@@ -117,7 +117,7 @@ def _timed_updates(nlp: Language) -> List[Tuple[int, float]]:
         updates.append((sum(map(len, examples)), time.perf_counter() - start))
         return losses
 
-    nlp.update = timed  # type: ignore[method-assign]
+    nlp.update = timed
     return updates
 
 
