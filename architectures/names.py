@@ -14,6 +14,7 @@ USE_FRAMEWORK = f"{PREFIX}use_framework.v1"
 
 _ARCHITECTURES = "spacy_frameworks.architectures"
 _COMPONENTS = "spacy_frameworks.components"
+_COMMANDS = "spacy_frameworks.commands"
 _TRAINING = "spacy_frameworks.training"
 _WRAPPERS = "spacy_frameworks.wrappers"
 
@@ -112,6 +113,8 @@ NAMES: tuple[Name, ...] = (
         "relation_extractor",
         f"{_COMPONENTS}.relation_extractor:make_relation_extractor",
     ),
+    Name("spacy_cli", "frameworks", f"{_COMMANDS}:group"),
+    Name("spacy_loggers", "spacy-frameworks.Logger.v1", f"{_TRAINING}.logger:create_logger"),
     Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
     Name(
         "spacy_readers",

@@ -26,6 +26,7 @@ INSTALLED = [
 FUNCTIONS = (
     "spacy_architectures",
     "spacy_callbacks",
+    "spacy_loggers",
     "spacy_readers",
     "spacy_scorers",
     "thinc_layers",
