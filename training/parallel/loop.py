@@ -23,7 +23,7 @@ from thinc.api import Model, Optimizer
 
 from ...wrappers.patches import Held
 from ..patches import PARALLEL
-from .agreement import batch_checksum, check_corpora, check_weights
+from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
 from .generators import drawn_alike
 from .gradients import Gradients, Parameter, parameters_of
 from .group import Group
@@ -47,6 +47,7 @@ class Run:
         self.group = group
         # Of all processes, until now.
         self.words = 0
+        self._models: Dict[str, Model] = {}
         self._gradients: Optional[Gradients] = None
         self._statistics: Optional[Statistics] = None
         self._checksum = 0
@@ -76,7 +77,8 @@ class Run:
     ) -> Iterator[Step]:
         parameters: List[Parameter] = []
         if self.group.size > 1:
-            parameters = parameters_of(trained_models(nlp, exclude))
+            self._models = trained_models(nlp, exclude)
+            parameters = parameters_of(self._models)
             check_weights(parameters, self.group)
             self._gradients = Gradients(self.group, parameters)
             self._statistics = Statistics(parameters)
@@ -117,7 +119,7 @@ class Run:
         checksums[self.group.rank] = self._checksum
         checksums = self._gradients.sum(checksums)
         if len(set(checksums)) > 1:
-            raise ValueError(
+            raise DisagreementError(
                 "The processes have drawn different batches of the training data: their checksums "
                 f"are {[int(checksum) for checksum in checksums]}, by rank. Something that reads, "
                 "shuffles or batches the corpus does not do the same in each process: let it draw "
@@ -126,9 +128,18 @@ class Run:
 
     def _evaluated_once(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def scores() -> Any:
+            self._share_what_was_seen()
             return self.group.from_first(evaluate() if self.group.rank == 0 else None)
 
         return scores
+
+    def _share_what_was_seen(self) -> None:
+        """spaCy's parsers predict no label that they got later than the others, as those of a
+        pipeline that is trained further do, until it occurs in training."""
+        for model in self._models.values():
+            if "unseen_classes" in model.attrs:
+                unseen = model.attrs["unseen_classes"]
+                unseen.intersection_update(*self.group.gathered(unseen))
 
     def _total(self, losses: Dict[str, float]) -> Dict[str, float]:
         total: Dict[str, float] = {}

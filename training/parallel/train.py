@@ -47,8 +47,8 @@ def train(
     use_gpu, stdout, stderr: As spaCy's.
     Returns the pipeline, and where it was saved.
 
-    Raises ValueError, in all processes, if they do not train the same; and in some of them at
-    least, if a component cannot be trained in several.
+    Raises DisagreementError, in all processes, if they do not train the same, and ValueError if a
+    component cannot be trained in several.
     """
     check_settings(nlp, group)
     if group.rank:
