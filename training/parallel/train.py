@@ -55,5 +55,5 @@ def train(
         output_path, stdout, stderr = None, io.StringIO(), io.StringIO()
         # Others write files, or report to a server.
         nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
-    with in_the_loop(Run(group)):
+    with in_the_loop(Run(nlp, group)):
         return spacys.train(nlp, output_path, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
