@@ -113,7 +113,7 @@ NAMES: tuple[Name, ...] = (
         "relation_extractor",
         f"{_COMPONENTS}.relation_extractor:make_relation_extractor",
     ),
-    Name("spacy_cli", "frameworks", f"{_COMMANDS}:group"),
+    Name("spacy_cli", "frameworks", f"{_COMMANDS}:frameworks"),
     Name("spacy_loggers", "spacy-frameworks.Logger.v1", f"{_TRAINING}.logger:create_logger"),
     Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
     Name(

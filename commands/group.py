@@ -12,17 +12,20 @@ from .summary import summary_cli
 from .swap import swap_cli
 from .train import train_cli
 
-group = typer.Typer(
-    name="frameworks",
-    help="PyTorch, TensorFlow, MXNet and JAX models in spaCy pipelines.",
-    no_args_is_help=True,
-)
+group = typer.Typer(no_args_is_help=True)
+# What the command does not know are settings of the config.
+_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@group.callback()
+def frameworks() -> None:
+    """PyTorch, TensorFlow, MXNet and JAX models in spaCy pipelines."""
+
+
 group.command("info")(info_cli)
 group.command("swap")(swap_cli)
 group.command("convert")(convert_cli)
 group.command("summary")(summary_cli)
-# Values of the config are options, too.
-OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-group.command("compare", context_settings=OVERRIDES)(compare_cli)
-group.command("train", context_settings=OVERRIDES)(train_cli)
-app.add_typer(group)
+group.command("compare", context_settings=_OVERRIDES)(compare_cli)
+group.command("train", context_settings=_OVERRIDES)(train_cli)
+app.add_typer(group, name="frameworks")

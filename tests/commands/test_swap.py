@@ -4,7 +4,6 @@ from spacy.cli import app
 from spacy.util import load_config
 from spacy_frameworks.architectures import swap_config
 from spacy_frameworks.architectures.stock import replace_stock
-from spacy_frameworks.commands import group
 from spacy_frameworks.commands.config_text import rewritten
 from spacy_frameworks.training import create_corpus
 from thinc.api import Config
@@ -66,7 +65,6 @@ def stock(tmp_path):
 
 
 def test_the_group_is_one_of_spacys_commands(tmp_path):
-    assert group.info.name == "frameworks"
     done = spacy_command("frameworks", "--help", cwd=tmp_path)
     for command in ("info", "swap", "convert", "summary", "train"):
         assert command in done.stdout

@@ -23,7 +23,7 @@ from thinc.api import Model, Optimizer
 
 from ...wrappers.patches import Held
 from ..patches import PARALLEL
-from .agreement import batch_checksum, check_corpora, check_weights
+from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
 from .generators import drawn_alike
 from .gradients import Gradients, Parameter, parameters_of
 from .group import Group
@@ -41,15 +41,28 @@ _subdivide_batch = spacys.subdivide_batch
 
 class Run:
     """One training, as one of the processes sees it. Its methods do what spaCy's functions of the
-    same names do, for all processes together."""
+    same names do, for all processes together.
 
-    def __init__(self, group: Group):
+    words: How many words all processes have been given until now.
+    """
+
+    def __init__(self, nlp: Language, group: Group):
+        """
+        nlp: The initialized pipeline.
+
+        Raises ValueError if a component cannot be trained in several processes, and
+        DisagreementError if the processes begin with other weights.
+        """
         self.group = group
-        # Of all processes, until now.
         self.words = 0
-        self._gradients: Optional[Gradients] = None
-        self._statistics: Optional[Statistics] = None
+        self.parameters: List[Parameter] = []
+        self._models = trained_models(nlp)
         self._checksum = 0
+        if group.size > 1:
+            self.parameters = parameters_of(self._models)
+            check_weights(self.parameters, group)
+        self._gradients = Gradients(group, self.parameters)
+        self._statistics = Statistics(self.parameters)
 
     def create_train_batches(
         self, nlp: Language, corpus: Corpus, batcher: Any, max_epochs: int
@@ -70,22 +83,13 @@ class Run:
         optimizer: Optimizer,
         train_data: Batches,
         evaluate: Callable[[], Tuple[float, Dict[str, float]]],
-        *,
-        exclude: List[str],
         **options: Any,
     ) -> Iterator[Step]:
-        parameters: List[Parameter] = []
-        if self.group.size > 1:
-            parameters = parameters_of(trained_models(nlp, exclude))
-            check_weights(parameters, self.group)
-            self._gradients = Gradients(self.group, parameters)
-            self._statistics = Statistics(parameters)
         steps = _train_while_improving(
             nlp,
             optimizer,
-            self._parts(drawn_alike(train_data, parameters, self.group)),
+            self._parts(drawn_alike(train_data, self.parameters, self.group)),
             self._evaluated_once(evaluate),
-            exclude=exclude,
             **options,
         )
         for batch, info, is_best in steps:
@@ -109,7 +113,7 @@ class Run:
             yield epoch, batch
 
     def _sum_gradients(self) -> None:
-        if self._gradients is None or self._statistics is None:
+        if self.group.size == 1:
             return
         self._statistics.check()
         # A place for each process.
@@ -117,7 +121,7 @@ class Run:
         checksums[self.group.rank] = self._checksum
         checksums = self._gradients.sum(checksums)
         if len(set(checksums)) > 1:
-            raise ValueError(
+            raise DisagreementError(
                 "The processes have drawn different batches of the training data: their checksums "
                 f"are {[int(checksum) for checksum in checksums]}, by rank. Something that reads, "
                 "shuffles or batches the corpus does not do the same in each process: let it draw "
@@ -126,9 +130,18 @@ class Run:
 
     def _evaluated_once(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def scores() -> Any:
+            self._share_what_was_seen()
             return self.group.from_first(evaluate() if self.group.rank == 0 else None)
 
         return scores
+
+    def _share_what_was_seen(self) -> None:
+        """spaCy's parsers predict no label that they got later than the others, as those of a
+        pipeline that is trained further do, until it occurs in training."""
+        for model in self._models.values():
+            if "unseen_classes" in model.attrs:
+                unseen = model.attrs["unseen_classes"]
+                unseen.intersection_update(*self.group.gathered(unseen))
 
     def _total(self, losses: Dict[str, float]) -> Dict[str, float]:
         total: Dict[str, float] = {}
@@ -190,12 +203,13 @@ def part_of(batch: List[Example], rank: int, size: int) -> List[Example]:
     return [part[rank] for part in turned if rank < len(part)]
 
 
-def trained_models(nlp: Language, exclude: List[str]) -> Dict[str, Model]:
+def trained_models(nlp: Language) -> Dict[str, Model]:
     """The models that spaCy's loop updates, by the name of their component."""
+    frozen = nlp.config.interpolate()["training"]["frozen_components"]
     return {
         name: pipe.model
         for name, pipe in nlp.pipeline
-        if name not in exclude
+        if name not in frozen
         and getattr(pipe, "is_trainable", False)
         and pipe.model not in (True, False, None)
     }

@@ -47,13 +47,13 @@ def train(
     use_gpu, stdout, stderr: As spaCy's.
     Returns the pipeline, and where it was saved.
 
-    Raises ValueError, in all processes, if they do not train the same; and in some of them at
-    least, if a component cannot be trained in several.
+    Raises DisagreementError, in all processes, if they do not train the same, and ValueError if a
+    component cannot be trained in several.
     """
     check_settings(nlp, group)
     if group.rank:
         output_path, stdout, stderr = None, io.StringIO(), io.StringIO()
         # Others write files, or report to a server.
         nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
-    with in_the_loop(Run(group)):
+    with in_the_loop(Run(nlp, group)):
         return spacys.train(nlp, output_path, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
