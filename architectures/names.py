@@ -106,8 +106,6 @@ NAMES: tuple[Name, ...] = (
         "spacy-frameworks.add_requirements.v1",
         f"{_ARCHITECTURES}.requirements:add_requirements",
     ),
-    # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
-    Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
     Name(
         "spacy_factories",
         "relation_extractor",

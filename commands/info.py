@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Dict, List
 
@@ -28,6 +27,8 @@ def info_cli(
     Each is imported in a process of its own, where a small wrapped model of it predicts and takes a
     training step. Of one that is not installed, there is the line that installs it.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from rich.console import Console
 
     from ..wrappers import all_frameworks

@@ -4,8 +4,6 @@ FILE`, where the file has the settings of a `Trial` as JSON."""
 from __future__ import annotations
 
 import json
-import resource
-import statistics
 import sys
 import time
 from collections import Counter
@@ -66,6 +64,8 @@ def run(trial: Trial) -> Dict[str, Any]:
     label), "training" and "prediction" (words per second), "seconds", "memory" and "size" (bytes),
     "curve" (what the logger wrote).
     """
+    import statistics
+
     import spacy
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
@@ -123,6 +123,8 @@ def _timed_updates(nlp: Language) -> List[Tuple[int, float]]:
 
 def _peak_memory() -> int:
     """Bytes that this process had at most."""
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
