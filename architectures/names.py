@@ -14,6 +14,7 @@ USE_FRAMEWORK = f"{PREFIX}use_framework.v1"
 
 _ARCHITECTURES = "spacy_frameworks.architectures"
 _COMPONENTS = "spacy_frameworks.components"
+_COMMANDS = "spacy_frameworks.commands"
 _TRAINING = "spacy_frameworks.training"
 _WRAPPERS = "spacy_frameworks.wrappers"
 
@@ -105,13 +106,13 @@ NAMES: tuple[Name, ...] = (
         "spacy-frameworks.add_requirements.v1",
         f"{_ARCHITECTURES}.requirements:add_requirements",
     ),
-    # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
-    Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
     Name(
         "spacy_factories",
         "relation_extractor",
         f"{_COMPONENTS}.relation_extractor:make_relation_extractor",
     ),
+    Name("spacy_cli", "frameworks", f"{_COMMANDS}:frameworks"),
+    Name("spacy_loggers", "spacy-frameworks.Logger.v1", f"{_TRAINING}.logger:create_logger"),
     Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
     Name(
         "spacy_readers",
