@@ -158,7 +158,7 @@ class Gradients:
         head = self._message.summed(self.group, head, [found[i] for i in self._known])
         somewhere = head[len(notes) :] > 0
         self._hand_back(self._known, self._message, somewhere)
-        new = sorted({*numpy.flatnonzero(somewhere).tolist()} - {*self._known})
+        new = sorted(set(numpy.flatnonzero(somewhere).tolist()) - set(self._known))
         if new:
             late = self._message_for(0, new)
             late.summed(self.group, head[:0], [found[i] for i in new])

@@ -18,7 +18,6 @@ from spacy_frameworks.training.patches import PARALLEL
 
 from ...changes import attributes, changed
 
-
 OURS = sorted(f"{row.owner}:{row.name}" for row in PARALLEL)
 
 
