@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import sys
 from pathlib import Path
-from typing import IO, Optional, Tuple
+from typing import IO, Iterator, Optional, Tuple
 
 from spacy.language import Language
 from spacy.training import loop as spacys
@@ -53,7 +54,18 @@ def train(
     check_settings(nlp, group)
     if group.rank:
         output_path, stdout, stderr = None, io.StringIO(), io.StringIO()
-        # Others write files, or report to a server.
-        nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
-    with in_the_loop(Run(nlp, group)):
+    with in_the_loop(Run(nlp, group)), _logger_of(nlp, group):
         return spacys.train(nlp, output_path, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
+
+
+@contextlib.contextmanager
+def _logger_of(nlp: Language, group: Group) -> Iterator[None]:
+    """The logger of the config writes files, or reports to a server, from rank 0 alone."""
+    training = nlp.config["training"]
+    logger = training["logger"]
+    try:
+        if group.rank:
+            training["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
+        yield
+    finally:
+        training["logger"] = logger
