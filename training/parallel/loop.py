@@ -23,6 +23,7 @@ from thinc.api import Model, Optimizer
 
 from .gradients import Gradients
 from .group import Group
+from .progress import Progress
 
 Batches = Iterable[Tuple[int, List[Example]]]
 Step = Tuple[List[Example], Dict[str, Any], Optional[bool]]
@@ -36,8 +37,8 @@ _subdivide_batch = spacys.subdivide_batch
 class Run:
     """One training, as one of the processes sees it."""
 
-    def __init__(self, group: Group):
-        self.group = group
+    def __init__(self, group: Group, progress: Progress):
+        self.group, self.progress = group, progress
         self.gradients = Gradients(group)
         self.words = 0
         self._models: Dict[str, Model] = {}
@@ -62,15 +63,20 @@ class Run:
             exclude=exclude,
             **options,
         )
+        self.progress.catch_up(steps, self._models, optimizer)
         for batch, info, is_best in steps:
-            info = {**info, "words": self.words}
+            info = {**info, "words": self.words, "seconds": self.progress.seconds}
             if is_best is not None:
                 info["losses"] = self._total(info["losses"])
             yield batch, info, is_best
+            if is_best is not None:
+                # spaCy has written the models, and asks for the next step.
+                self.progress.save(info, self._models, optimizer)
 
     def subdivide_batch(self, batch: List[Example], count: int) -> Iterator[List[Example]]:
         yield from _subdivide_batch(batch, count)
-        self._sum_gradients()
+        if self.group.size > 1 and not self.progress.is_catching_up:
+            self._sum_gradients()
 
     def _parts(self, train_data: Batches) -> Batches:
         """This process's part of each batch.
@@ -83,7 +89,9 @@ class Run:
             batch = list(batch)
             self.words += sum(map(len, batch))
             self._checksum = checksum(batch)
-            yield epoch, part_of(batch, self.group.rank, self.group.size)
+            self.progress.drawn(self._checksum)
+            part = part_of(batch, self.group.rank, self.group.size)
+            yield epoch, [] if self.progress.is_catching_up else part
 
     def _sum_gradients(self) -> None:
         # A place for each process.
@@ -97,7 +105,7 @@ class Run:
         def scores() -> Any:
             return self.group.from_first(evaluate() if self.group.rank == 0 else None)
 
-        return scores
+        return lambda: self.progress.scores(scores)
 
     def _total(self, losses: Dict[str, float]) -> Dict[str, float]:
         total: Dict[str, float] = {}

@@ -1,0 +1,191 @@
+"""What a training needs to go on, besides its config and its data: one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tuple, Union
+
+import numpy
+from thinc.api import Model, Optimizer, get_current_ops
+from thinc.shims import PyTorchShim, Shim
+from thinc.util import to_numpy
+
+from ...wrappers.weights import pack, unpack
+
+NAME = "checkpoint.safetensors"
+FORMAT = 1
+# The arrays that an optimizer keeps for each parameter.
+OF_PARAMETERS = ("mom1", "mom2", "averages")
+
+
+class Checkpoint(NamedTuple):
+    """Where a training was when it saved.
+
+    header: Values of JSON.
+        checkpoint: The number of this format.
+        config: Of the pipeline, interpolated.
+        processes: How many there were.
+        step, epoch, words, seconds: As spaCy's loop gives them to its logger.
+        data: A checksum of all batches until then.
+        scores: That of each evaluation until then.
+        parameters: Of each that the optimizer has updated, its layer's place, its name there, and
+            how often it was.
+        radam: What RAdam has computed for its latest steps.
+    tensors: NumPy arrays.
+        models/tagger: The bytes of a component's model, without averages.
+        mom1/0, mom2/0, averages/0: The optimizer's for a parameter, by its number in the header.
+        generators/0: Of a process, by rank: where its random numbers are, in the bytes of
+            `generators.state`.
+    """
+
+    header: Dict[str, Any]
+    tensors: Mapping[str, numpy.ndarray]
+
+    def restore(self, models: Mapping[str, Model], optimizer: Optimizer) -> None:
+        """Have models and their optimizer as they were. Where its schedules are, is not kept here.
+
+        Raises ValueError if they are models of another kind.
+        """
+        for name, model in models.items():
+            model.from_bytes(self.tensors[f"models/{name}"].tobytes())
+        owners, ops = dict(_owners(models)), get_current_ops()
+        for i, (place, name, count) in enumerate(self.header["parameters"]):
+            owner = owners[place]
+            key = (owner.id, name)
+            optimizer.nr_update[key] = count
+            for kind in OF_PARAMETERS:
+                if f"{kind}/{i}" in self.tensors:
+                    value = ops.asarray(self.tensors[f"{kind}/{i}"].copy())
+                    getattr(optimizer, kind)[key] = value
+            _keep_gradient(owner, name)
+        optimizer._radam_buffer = self.header["radam"]
+
+    def generators(self, rank: int) -> bytes:
+        """Where the random numbers of a process were."""
+        return self.tensors[f"generators/{rank}"].tobytes()
+
+    def check(self, config: Mapping[str, Any], processes: int) -> None:
+        """Raise ValueError if a training of this config and of so many processes cannot go on from
+        here."""
+        if self.header["processes"] != processes:
+            raise ValueError(
+                f"The checkpoint is of a training in {self.header['processes']} processes, and "
+                f"there are {processes} here, whose random numbers and parts of the batches are "
+                f"others. Resume it with --processes {self.header['processes']}."
+            )
+        differing = _differing(self.header["config"], as_json(config))
+        if differing:
+            raise ValueError(
+                "The checkpoint is of a training with another config. Resume it with the same file "
+                f"and the same options. What differs: {'; '.join(differing[:5])}"
+            )
+
+
+def make(
+    models: Mapping[str, Model], optimizer: Optimizer, generators: List[bytes], **header: Any
+) -> bytes:
+    """The bytes of a checkpoint.
+
+    models: Those that are trained, by the name of their component.
+    generators: By rank.
+    header: Its other values.
+    Raises ValueError if the optimizer knows a parameter that is in none of the models.
+    """
+    tensors = {f"models/{name}": _as_array(model.to_bytes()) for name, model in models.items()}
+    tensors.update({f"generators/{rank}": _as_array(data) for rank, data in enumerate(generators)})
+    place_of = _places(models)
+    parameters = []
+    for i, (key, count) in enumerate(optimizer.nr_update.items()):
+        parameters.append([place_of(key), key[1], count])
+        for kind in OF_PARAMETERS:
+            values = getattr(optimizer, kind) or {}
+            if key in values:
+                tensors[f"{kind}/{i}"] = to_numpy(values[key])
+    radam = optimizer._radam_buffer
+    return pack(
+        tensors, {**header, "checkpoint": FORMAT, "parameters": parameters, "radam": radam}
+    )
+
+
+def read(data: bytes, path: Path) -> Checkpoint:
+    """What `make` has made.
+
+    path: Where it was, for errors.
+    Raises ValueError if it is damaged, or of a later version.
+    """
+    try:
+        tensors, header = unpack(data)
+        if header["checkpoint"] > FORMAT:
+            raise ValueError(f"It has format {header['checkpoint']}, and {FORMAT} is known here.")
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged, or no checkpoint that this version of spacy-frameworks can read, "
+            "so there is nothing to resume. Train from the beginning, without --resume."
+        ) from error
+    return Checkpoint(header, tensors)
+
+
+def as_json(config: Mapping[str, Any]) -> Any:
+    """A config as it is read from a checkpoint."""
+    return json.loads(json.dumps(config))
+
+
+Owner = Union[Model, Shim]
+
+
+def _owners(models: Mapping[str, Model]) -> Iterator[Tuple[str, Owner]]:
+    """The layers and shims of models, by a place that is the same in every process, as their ids
+    are not. What several models share comes once for each."""
+    for component, model in models.items():
+        for i, node in enumerate(model.walk()):
+            yield f"{component}/{i}-{node.name}", node
+            for j, shim in enumerate(node.shims):
+                yield f"{component}/{i}-{node.name}/{j}", shim
+
+
+def _places(models: Mapping[str, Model]) -> Callable[[Tuple[int, str]], str]:
+    """What finds the place of an optimizer's key. Layers and shims are counted apart, so that an id
+    may be one of each."""
+    layers, shims = {}, {}
+    for place, owner in _owners(models):
+        (layers if isinstance(owner, Model) else shims).setdefault(owner.id, (place, owner))
+
+    def place_of(key: Tuple[int, str]) -> str:
+        number, name = key
+        if number in layers and name in layers[number][1].param_names:
+            return layers[number][0]
+        elif number in shims:
+            return shims[number][0]
+        raise ValueError(
+            f"The optimizer has updated a parameter {key}, which is in no model of the trained "
+            f"components {list(models)}. Such a training cannot be resumed, so no checkpoint can "
+            "be written. Let the component's `model` hold the layer that it updates."
+        )
+
+    return place_of
+
+
+def _keep_gradient(owner: Owner, name: str) -> None:
+    """Have a gradient of zero where one is kept from the first step on, so that the optimizer is
+    called in each step."""
+    if isinstance(owner, Model):
+        owner.set_grad(name, owner.ops.alloc(owner.get_param(name).shape))
+    elif isinstance(owner, PyTorchShim):
+        tensor = dict(owner._model.named_parameters())[name]
+        tensor.grad = tensor.detach() * 0
+
+
+def _as_array(data: bytes) -> numpy.ndarray:
+    return numpy.frombuffer(data, dtype="uint8")
+
+
+def _differing(one: Any, other: Any, place: str = "") -> List[str]:
+    """Where two values of JSON differ, and how."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            line
+            for name in {**one, **other}
+            for line in _differing(one.get(name), other.get(name), f"{place}.{name}".lstrip("."))
+        ]
+    return [] if one == other else [f"{place} was {one!r:.60} and is {other!r:.60}"]

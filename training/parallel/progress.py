@@ -1,0 +1,124 @@
+"""How far a training has come: that is saved with its models, and another one goes on from there.
+
+spaCy's loop cannot begin at a step. So it runs through the steps until there with empty batches,
+which takes a moment: the data is drawn and shuffled as before, schedules and `before_update` are
+stepped, and each evaluation has the score that it had. Then the models, the optimizer and the
+random numbers are put as they were.
+"""
+
+from __future__ import annotations
+
+import zlib
+from timeit import default_timer
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+
+from spacy.language import Language
+from thinc.api import Model, Optimizer
+
+from . import checkpoint, generators
+from .checkpoint import Checkpoint
+from .group import Group
+from .output import Output
+
+Scores = Tuple[float, Dict[str, Any]]
+
+
+class Progress:
+    """Of one training, as one of its processes sees it."""
+
+    def __init__(
+        self,
+        group: Group,
+        nlp: Language,
+        output: Optional[Output] = None,
+        resumed: Optional[Checkpoint] = None,
+    ):
+        """
+        output: Where the process of rank 0 saves it. None if it is not saved.
+        resumed: Where it goes on, if not at the beginning.
+        Raises ValueError if it cannot go on from there.
+        """
+        self.group, self.output = group, output
+        self.config = checkpoint.as_json(nlp.config.interpolate())
+        # Until it is there.
+        self._ahead = resumed
+        self._scores = iter(resumed.header["scores"] if resumed is not None else ())
+        self._data = 0
+        self._seconds_before, self._began = 0.0, default_timer()
+        if resumed is not None:
+            resumed.check(self.config, group.size)
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether its steps are still those that have been trained before."""
+        return self._ahead is not None
+
+    @property
+    def seconds(self) -> int:
+        """How long it has trained, with the time before it was resumed."""
+        return int(self._seconds_before + default_timer() - self._began)
+
+    def drawn(self, checksum: int) -> None:
+        """A batch was drawn.
+
+        checksum: Of the batch, the same in each process.
+        """
+        self._data = zlib.crc32(b"%d" % checksum, self._data)
+
+    def scores(self, evaluate: Callable[[], Scores]) -> Scores:
+        """What an evaluation gives, or what it gave before."""
+        return (next(self._scores), {}) if self.is_catching_up else evaluate()
+
+    def catch_up(
+        self, steps: Iterator[Any], models: Mapping[str, Model], optimizer: Optimizer
+    ) -> None:
+        """Take steps of spaCy's loop, until it is where it goes on.
+
+        Raises ValueError if the data is not the same, or the models are others.
+        """
+        if self._ahead is None:
+            return
+        resumed, header = self._ahead, self._ahead.header
+        for _, info, _ in steps:
+            if info["step"] == header["step"]:
+                break
+        if self._data != header["data"]:
+            raise ValueError(
+                f"The batches until step {header['step']} are not those that the checkpoint was "
+                "trained on: the training data, or what makes batches of it, has changed. Resume "
+                "with the same data, or train from the beginning, without --resume."
+            )
+        resumed.restore(models, optimizer)
+        generators.set_state(resumed.generators(self.group.rank))
+        generators.begin_anew(models.values())
+        self._seconds_before, self._began = header["seconds"], default_timer()
+        self._ahead = None
+
+    def save(
+        self, info: Mapping[str, Any], models: Mapping[str, Model], optimizer: Optimizer
+    ) -> None:
+        """Put the models that spaCy has written in their place, and save what it takes to go on.
+
+        info: What spaCy's loop gave for the step.
+        """
+        if self.output is None:
+            return
+        states = self.group.gathered(generators.state())
+        if self.group.rank == 0:
+            self.output.publish()
+            self.output.write_checkpoint(
+                checkpoint.make(
+                    models,
+                    optimizer,
+                    states,
+                    config=self.config,
+                    processes=self.group.size,
+                    data=self._data,
+                    scores=[float(score) for score, _ in info["checkpoints"]],
+                    step=info["step"],
+                    epoch=info["epoch"],
+                    words=info["words"],
+                    seconds=info["seconds"],
+                )
+            )
+        generators.begin_anew(models.values())
