@@ -17,6 +17,7 @@ ROOTS = {
     "spacy_frameworks.wrappers": "wrappers",
     "spacy_frameworks.architectures": "architectures",
     "spacy_frameworks.training": "training",
+    "spacy_frameworks.commands": "commands",
 }
 
 packages = [

@@ -13,6 +13,7 @@ PREFIX = "spacy-frameworks."
 USE_FRAMEWORK = f"{PREFIX}use_framework.v1"
 
 _ARCHITECTURES = "spacy_frameworks.architectures"
+_COMMANDS = "spacy_frameworks.commands"
 _TRAINING = "spacy_frameworks.training"
 _WRAPPERS = "spacy_frameworks.wrappers"
 
@@ -95,6 +96,7 @@ NAMES: tuple[Name, ...] = (
     ),
     # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
     Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
+    Name("spacy_cli", "frameworks", f"{_COMMANDS}:group"),
     Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
     Name("thinc_layers", "spacy-frameworks.{token}Wrapper.v1", f"{_WRAPPERS}:{{token}}Wrapper"),
     Name(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Tuple, Union
 
 import numpy
 from thinc.api import Model, Optimizer, get_current_ops
@@ -17,6 +16,8 @@ NAME = "checkpoint.safetensors"
 FORMAT = 1
 # The arrays that an optimizer keeps for each parameter.
 OF_PARAMETERS = ("mom1", "mom2", "averages")
+# How many differences an error tells.
+_TOLD = 5
 
 
 class Checkpoint(NamedTuple):
@@ -24,9 +25,9 @@ class Checkpoint(NamedTuple):
 
     header: Values of JSON.
         checkpoint: The number of this format.
-        config: Of the pipeline, interpolated.
+        settings: What the config says, as `agreement.settings` tells it.
         processes: How many there were.
-        step, epoch, words, seconds: As spaCy's loop gives them to its logger.
+        step, seconds: As spaCy's loop gives them to its logger.
         data: A checksum of all batches until then.
         scores: That of each evaluation until then.
         parameters: Of each that the optimizer has updated, its layer's place, its name there, and
@@ -35,8 +36,9 @@ class Checkpoint(NamedTuple):
     tensors: NumPy arrays.
         models/tagger: The bytes of a component's model, without averages.
         mom1/0, mom2/0, averages/0: The optimizer's for a parameter, by its number in the header.
-        generators/0: Of a process, by rank: where its random numbers are, in the bytes of
-            `generators.state`.
+        generators/0: Where the random numbers of a process are, by rank, as
+            `generators.saved_state` tells it.
+        generators/beginning: Where those of the data began.
     """
 
     header: Dict[str, Any]
@@ -61,39 +63,50 @@ class Checkpoint(NamedTuple):
             _keep_gradient(owner, name)
         optimizer._radam_buffer = self.header["radam"]
 
-    def generators(self, rank: int) -> bytes:
-        """Where the random numbers of a process were."""
-        return self.tensors[f"generators/{rank}"].tobytes()
+    def generators(self, name: object) -> bytes:
+        """Where random numbers were: those of a process, by rank, or "beginning"."""
+        return self.tensors[f"generators/{name}"].tobytes()
 
-    def check(self, config: Mapping[str, Any], processes: int) -> None:
-        """Raise ValueError if a training of this config and of so many processes cannot go on from
-        here."""
-        if self.header["processes"] != processes:
+    def check(self, settings: Mapping[str, str], processes: int) -> None:
+        """Raise ValueError if a training with these settings, in so many processes, cannot go on
+        from here."""
+        of_checkpoint = self.header["processes"]
+        if of_checkpoint != processes:
             raise ValueError(
-                f"The checkpoint is of a training in {self.header['processes']} processes, and "
-                f"there are {processes} here, whose random numbers and parts of the batches are "
-                f"others. Resume it with --processes {self.header['processes']}."
+                f"The checkpoint is of a training in {of_checkpoint} processes, and here are "
+                f"{processes}, whose parts of the batches and random numbers are others. Resume it "
+                f"in {of_checkpoint}."
             )
-        differing = _differing(self.header["config"], as_json(config))
+        before = self.header["settings"]
+        differing = [
+            f"{name} was {before.get(name, 'not there')} and is {settings.get(name, 'not there')}"
+            for name in sorted({*before, *settings})
+            if before.get(name) != settings.get(name)
+        ]
         if differing:
+            more = f"; and {len(differing) - _TOLD} more" if len(differing) > _TOLD else ""
             raise ValueError(
-                "The checkpoint is of a training with another config. Resume it with the same file "
-                f"and the same options. What differs: {'; '.join(differing[:5])}"
+                "The checkpoint is of a training with another config. What differs: "
+                f"{'; '.join(differing[:_TOLD])}{more}. Resume it with the config and the options "
+                "that it was begun with."
             )
 
 
 def make(
-    models: Mapping[str, Model], optimizer: Optimizer, generators: List[bytes], **header: Any
+    models: Mapping[str, Model],
+    optimizer: Optimizer,
+    generators: Mapping[object, bytes],
+    **header: Any,
 ) -> bytes:
     """The bytes of a checkpoint.
 
     models: Those that are trained, by the name of their component.
-    generators: By rank.
+    generators: By what `Checkpoint.generators` calls them.
     header: Its other values.
     Raises ValueError if the optimizer knows a parameter that is in none of the models.
     """
     tensors = {f"models/{name}": _as_array(model.to_bytes()) for name, model in models.items()}
-    tensors.update({f"generators/{rank}": _as_array(data) for rank, data in enumerate(generators)})
+    tensors.update({f"generators/{name}": _as_array(data) for name, data in generators.items()})
     place_of = _places(models)
     parameters = []
     for i, (key, count) in enumerate(optimizer.nr_update.items()):
@@ -103,9 +116,7 @@ def make(
             if key in values:
                 tensors[f"{kind}/{i}"] = to_numpy(values[key])
     radam = optimizer._radam_buffer
-    return pack(
-        tensors, {**header, "checkpoint": FORMAT, "parameters": parameters, "radam": radam}
-    )
+    return pack(tensors, {**header, "checkpoint": FORMAT, "parameters": parameters, "radam": radam})
 
 
 def read(data: bytes, path: Path) -> Checkpoint:
@@ -124,11 +135,6 @@ def read(data: bytes, path: Path) -> Checkpoint:
             "so there is nothing to resume. Train from the beginning, without --resume."
         ) from error
     return Checkpoint(header, tensors)
-
-
-def as_json(config: Mapping[str, Any]) -> Any:
-    """A config as it is read from a checkpoint."""
-    return json.loads(json.dumps(config))
 
 
 Owner = Union[Model, Shim]
@@ -178,14 +184,3 @@ def _keep_gradient(owner: Owner, name: str) -> None:
 
 def _as_array(data: bytes) -> numpy.ndarray:
     return numpy.frombuffer(data, dtype="uint8")
-
-
-def _differing(one: Any, other: Any, place: str = "") -> List[str]:
-    """Where two values of JSON differ, and how."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return [
-            line
-            for name in {**one, **other}
-            for line in _differing(one.get(name), other.get(name), f"{place}.{name}".lstrip("."))
-        ]
-    return [] if one == other else [f"{place} was {one!r:.60} and is {other!r:.60}"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, cast
+import math
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy
-from thinc.api import Model
+from thinc.api import Model, get_current_ops
 from thinc.shims import PyTorchShim, Shim
 from thinc.util import torch2xp, xp2torch
 
@@ -14,90 +15,113 @@ from .group import Group
 
 
 class Parameter(NamedTuple):
-    """Something that may have a gradient.
+    """Something that may have a gradient, or be changed by a pass.
 
-    name: What errors and files call it: its place, which is the same in every process.
-    key: The optimizer's key.
-    shape, dtype: Those of its values.
-    get: Returns the gradient that was added up here, or None if no pass has reached it.
+    name: What errors call it: its component, its layer and its place there. It is the same in
+        every process.
+    owner: The layer or the shim that has it.
+    shape: That of its values.
+    value: Returns its values.
+    get: Returns the gradient that was added up in this process, or None if no pass has reached it.
     set: Replaces it, by an array of the same shape.
     """
 
     name: str
-    key: Any
+    owner: Any
     shape: Tuple[int, ...]
-    dtype: numpy.dtype
+    value: Callable[[], Any]
     get: Callable[[], Optional[Any]]
     set: Callable[[Any], None]
 
 
-def parameters_of(models: Dict[str, Model]) -> Iterator[Parameter]:
+def parameters_of(models: Dict[str, Model]) -> List[Parameter]:
     """The parameters of models, each once, in an order that is the same in every process.
 
     models: By the name of their component.
-    Raises ValueError if there is a shim whose parameters are not known.
+    Raises ValueError if there is a shim whose gradients cannot be summed.
     """
+    found: List[Parameter] = []
     seen: Set[int] = set()
     for component, model in models.items():
         for i, node in enumerate(model.walk()):
-            place = f"{component}/{i}-{node.name}"
+            place = f"{component}: {node.name} (layer {i})"
             owners = [owner for owner in (node, *node.shims) if id(owner) not in seen]
             seen.update(map(id, owners))
             for owner in owners:
-                yield from (_of_layer if owner is node else _of_shim)(owner, place)
+                found += _of_layer(owner, place) if owner is node else _of_shim(owner, place)
+    return found
 
 
 def _of_layer(node: Model, place: str) -> Iterator[Parameter]:
     for name in node.param_names:
         if node.has_param(name):
-            value = node.get_param(name)
-            yield Parameter(
-                f"{place}/{name}",
-                (node.id, name),
-                value.shape,
-                value.dtype,
-                lambda name=name: node.get_grad(name) if node.has_grad(name) else None,
-                lambda gradient, name=name: node.set_grad(name, gradient),
-            )
+
+            def get_value(name: str = name) -> Any:
+                return node.get_param(name)
+
+            def get(name: str = name) -> Optional[Any]:
+                return node.maybe_get_grad(name)
+
+            def set(gradient: Any, name: str = name) -> None:
+                node.set_grad(name, gradient)
+
+            yield Parameter(f"{place}, {name}", node, get_value().shape, get_value, get, set)
 
 
 def _of_shim(shim: Shim, place: str) -> Iterator[Parameter]:
     if isinstance(shim, FrameworkShim):
-        module = shim.get_module()
-        for name, handle in module.parameters().items():
-            value = module.get_value(handle)
-            yield Parameter(
-                f"{place}/{name}",
-                shim.key(name),
-                value.shape,
-                value.dtype,
-                lambda handle=handle: module.get_gradient(handle),
-                lambda gradient, handle=handle: module.set_gradient(handle, gradient),
-            )
+        _check_scaling(shim.get_module().leaves_overflows_out(), place)
+        yield from _of_framework(shim, place)
     elif isinstance(shim, PyTorchShim):
-        for name, tensor in shim._model.named_parameters():
-            value = torch2xp(tensor.detach())
-            key = (shim.id, name)
-            get, set = _gradient_of(tensor)
-            yield Parameter(f"{place}/{name}", key, value.shape, value.dtype, get, set)
+        _check_scaling(shim._grad_scaler._enabled, place)
+        yield from _of_thincs_pytorch(shim, place)
     else:
         raise ValueError(
-            f"The gradients of {place} are in a {type(shim).__name__}, which several processes "
-            "cannot share. Wrap the model with the wrapper of its framework from "
+            f"{place} keeps its gradients in a {type(shim).__name__}, in which several processes "
+            "cannot sum them. Wrap the model with the wrapper of its framework from "
             "spacy_frameworks.wrappers, or train in one process."
         )
 
 
-def _gradient_of(tensor: Any) -> Tuple[Callable[[], Optional[Any]], Callable[[Any], None]]:
-    """What reads the gradient of a tensor of PyTorch, and what replaces it."""
+def _check_scaling(leaves_overflows_out: bool, place: str) -> None:
+    if leaves_overflows_out:
+        raise ValueError(
+            f"{place} trains in mixed precision and leaves out a step whose gradients overflow. "
+            "They may overflow in one process and not in another. Leave out mixed_precision, or "
+            "train in one process."
+        )
 
-    def get() -> Optional[Any]:
-        return None if tensor.grad is None else torch2xp(tensor.grad)
 
-    def set(gradient: Any) -> None:
-        tensor.grad = xp2torch(gradient, device=tensor.device)
+def _of_framework(shim: FrameworkShim, place: str) -> Iterator[Parameter]:
+    module = shim.get_module()
+    for name, handle in module.parameters().items():
 
-    return get, set
+        def get_value(handle: Any = handle) -> Any:
+            return module.get_value(handle)
+
+        def get(handle: Any = handle) -> Optional[Any]:
+            return module.get_gradient(handle)
+
+        def set(gradient: Any, handle: Any = handle) -> None:
+            module.set_gradient(handle, gradient)
+
+        yield Parameter(f"{place}, {name}", shim, get_value().shape, get_value, get, set)
+
+
+def _of_thincs_pytorch(shim: PyTorchShim, place: str) -> Iterator[Parameter]:
+    model = shim._model
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+
+        def get_value(tensor: Any = tensor) -> Any:
+            return torch2xp(tensor.detach())
+
+        def get(tensor: Any = tensor) -> Optional[Any]:
+            return None if tensor.grad is None else torch2xp(tensor.grad)
+
+        def set(gradient: Any, tensor: Any = tensor) -> None:
+            tensor.grad = xp2torch(gradient, device=tensor.device).to(tensor.dtype)
+
+        yield Parameter(f"{place}, {name}", shim, tuple(tensor.shape), get_value, get, set)
 
 
 class Gradients:
@@ -105,54 +129,75 @@ class Gradients:
 
     What goes over is one array: some numbers of the caller's, for each parameter whether this
     process has a gradient, and the gradients of those parameters that have had one in some process
-    until now. Where one has a gradient for the first time, a second message follows.
+    until now. In a step in which a parameter has its first, a second message follows.
     """
 
-    def __init__(self, group: Group):
+    def __init__(self, group: Group, parameters: Sequence[Parameter]):
+        """
+        parameters: As many in every process, in the same order.
+        """
         self.group = group
-        self._known: Set[str] = set()
+        self.parameters = parameters
+        # Which have had a gradient somewhere, by their place in the list.
+        self._known: List[int] = []
+        self._message: Optional[_Message] = None
 
-    def sum(self, models: Dict[str, Model], notes: numpy.ndarray) -> numpy.ndarray:
+    def sum(self, notes: numpy.ndarray) -> numpy.ndarray:
         """Have the sum of each gradient in every process. A parameter that has one nowhere is left
         without: an optimizer would move it by a gradient of zero, too.
 
-        models: By the name of their component. Every process has the same, in the same order.
-        notes: Some numbers, as many in every process.
+        notes: Some numbers, as many in every process. Float32 has to hold them.
         Returns the sum of the notes.
         """
-        parameters = list(parameters_of(models))
-        found = [parameter.get() for parameter in parameters]
-        has_one = numpy.array([gradient is not None for gradient in found])
-        sent = [i for i, parameter in enumerate(parameters) if parameter.name in self._known]
-        head = numpy.concatenate([notes, has_one])
-        head, sums = self._sum_of(head, [(parameters[i], found[i]) for i in sent])
-        notes, somewhere = head[: len(notes)], head[len(notes) :] > 0
-        new = [i for i in numpy.flatnonzero(somewhere) if parameters[i].name not in self._known]
+        found = [parameter.get() for parameter in self.parameters]
+        head = numpy.concatenate([notes, [gradient is not None for gradient in found]])
+        if self._message is None:
+            self._message = self._message_for(len(head), self._known)
+        head = self._message.summed(self.group, head, [found[i] for i in self._known])
+        somewhere = head[len(notes) :] > 0
+        self._hand_back(self._known, self._message, somewhere)
+        new = sorted(set(numpy.flatnonzero(somewhere)) - set(self._known))
         if new:
-            _, late = self._sum_of(head[:0], [(parameters[i], found[i]) for i in new])
-            sent, sums = sent + new, sums + late
-            self._known.update(parameters[i].name for i in new)
-        for i, total in zip(sent, sums):
-            if somewhere[i]:
-                parameters[i].set(total)
-        return notes
+            late = self._message_for(0, new)
+            late.summed(self.group, head[:0], [found[i] for i in new])
+            self._hand_back(new, late, somewhere)
+            self._known += new
+            self._message = None
+        return head[: len(notes)]
 
-    def _sum_of(
-        self, head: numpy.ndarray, gradients: List[Tuple[Parameter, Optional[Any]]]
-    ) -> Tuple[numpy.ndarray, List[Any]]:
-        """The sums of some numbers and of gradients, where None counts as zeros."""
-        dtype = numpy.result_type("float32", *(parameter.dtype for parameter, _ in gradients))
-        sizes = [len(head), *(int(numpy.prod(parameter.shape)) for parameter, _ in gradients)]
-        ends = numpy.cumsum(sizes)
-        numbers = self.group.zeros(int(ends[-1]), dtype)
-        places = [numbers[end - size : end] for end, size in zip(ends, sizes)]
-        places[0][:] = self.group.array(head)
-        for place, (_, gradient) in zip(places[1:], gradients):
-            if gradient is not None:
-                place[:] = gradient.reshape(-1)
-        self.group.sum(numbers)
-        head = self.group.to_numpy(places[0])
-        return head, [
-            place.reshape(parameter.shape).astype(parameter.dtype, copy=False)
-            for place, (parameter, _) in zip(places[1:], gradients)
-        ]
+    def _message_for(self, head: int, places: Sequence[int]) -> _Message:
+        return _Message(head, [self.parameters[i].shape for i in places])
+
+    def _hand_back(
+        self, places: Sequence[int], message: _Message, somewhere: numpy.ndarray
+    ) -> None:
+        for i, gradient in zip(places, message.gradients):
+            if somewhere[i]:
+                self.parameters[i].set(gradient)
+
+
+class _Message:
+    """An array in which numbers and gradients have their places. It is used in each step: Thinc's
+    layers, which add to the array that they were given, add up their gradients in it."""
+
+    def __init__(self, head: int, shapes: Sequence[Tuple[int, ...]]):
+        sizes = [head, *map(math.prod, shapes)]
+        ends = numpy.cumsum(sizes).tolist()
+        self._numbers = get_current_ops().xp.zeros(ends[-1], dtype="float32")
+        self._head, *flat = [self._numbers[end - size : end] for end, size in zip(ends, sizes)]
+        self.gradients = [place.reshape(shape) for place, shape in zip(flat, shapes)]
+
+    def summed(
+        self, group: Group, head: numpy.ndarray, gradients: Sequence[Optional[Any]]
+    ) -> numpy.ndarray:
+        """Put them in their places, None as zeros, and sum all over all processes. Returns the
+        numbers in front."""
+        ops = get_current_ops()
+        self._head[:] = ops.asarray(head, dtype="float32")
+        for place, gradient in zip(self.gradients, gradients):
+            if gradient is None:
+                place[...] = 0
+            elif gradient is not place:
+                place[...] = gradient
+        group.sum(self._numbers)
+        return ops.to_numpy(self._head)

@@ -6,8 +6,6 @@ import datetime
 import os
 from typing import Any, List
 
-import numpy
-
 from ...wrappers.framework import get_framework, require
 
 # What `torchrun` and Ray tell each process.
@@ -23,8 +21,9 @@ class Group:
     rank = 0
     size = 1
 
-    def sum(self, numbers: numpy.ndarray) -> None:
-        """Put the sum over all processes in place of a one-dimensional array of floats."""
+    def sum(self, numbers: Any) -> None:
+        """Put the sum over all processes in place of a one-dimensional array of floats, NumPy's or
+        CuPy's."""
 
     def gathered(self, value: Any) -> List[Any]:
         """What each process has given, by rank. It must pickle."""
@@ -43,37 +42,40 @@ class TorchGroup(Group):
 
     def __init__(self, use_gpu: int = -1):
         """
-        use_gpu: -1 if they train on CPUs.
-        """
-        require(get_framework("pytorch").id)
-        import torch.distributed
+        use_gpu: The number of this process's GPU; -1 if it trains on CPU.
 
-        self._torch = torch
-        self._on_gpu = use_gpu >= 0
-        if not torch.distributed.is_initialized():
+        Raises ImportError with the line that installs PyTorch if it is not there.
+        """
+        torch = require(get_framework("pytorch").id)
+        import torch.distributed as distributed
+
+        self._as_tensor, self._distributed = torch.as_tensor, distributed
+        self._device = torch.device("cuda", use_gpu) if use_gpu >= 0 else torch.device("cpu")
+        if not distributed.is_initialized():
             # Objects, such as scores, go over the CPU in any case.
-            backend = "cpu:gloo,cuda:nccl" if self._on_gpu else "gloo"
-            torch.distributed.init_process_group(backend, timeout=PATIENCE)
-        self.rank = torch.distributed.get_rank()
-        self.size = torch.distributed.get_world_size()
+            backend = "cpu:gloo,cuda:nccl" if use_gpu >= 0 else "gloo"
+            distributed.init_process_group(backend, timeout=PATIENCE)
+        # What is no tensor goes between CPUs, also where gradients go between GPUs.
+        self._of_cpus = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
 
     def sum(self, numbers: Any) -> None:
-        # A view of the same memory, NumPy's or CuPy's.
-        tensor = self._torch.as_tensor(numbers, device="cuda" if self._on_gpu else "cpu")
-        self._torch.distributed.all_reduce(tensor)
+        # A view of the same memory.
+        self._distributed.all_reduce(self._as_tensor(numbers, device=self._device))
 
     def gathered(self, value: Any) -> List[Any]:
         values: List[Any] = [None] * self.size
-        self._torch.distributed.all_gather_object(values, value)
+        self._distributed.all_gather_object(values, value, group=self._of_cpus)
         return values
 
     def from_first(self, value: Any) -> Any:
         values = [value]
-        self._torch.distributed.broadcast_object_list(values, src=0)
+        self._distributed.broadcast_object_list(values, src=0, group=self._of_cpus)
         return values[0]
 
     def leave(self) -> None:
-        self._torch.distributed.destroy_process_group()
+        self._distributed.destroy_process_group()
 
 
 def joined(use_gpu: int = -1) -> Group:

@@ -2,17 +2,17 @@
 
 spaCy's own `train` runs in each process. Three functions that it calls are ours meanwhile:
 
-- `create_train_batches`: the corpora of the processes are compared before the first step;
+- `create_train_batches`: the documents of the processes are compared before the first step;
 - `train_while_improving`: each process is given its part of each batch; the process of rank 0
   evaluates; losses and words are sums;
-- `subdivide_batch`: behind the last part of a batch, the gradients are summed.
+- `subdivide_batch`: behind the last part of a batch, the gradients are summed. spaCy's loop comes
+  by there once in every step of every process, before any optimizer is called, also where this
+  process's part of the batch is empty.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
-import zlib
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy
@@ -21,11 +21,17 @@ from spacy.training import Example
 from spacy.training import loop as spacys
 from thinc.api import Model, Optimizer
 
-from .gradients import Gradients
+from ...wrappers.patches import Held
+from ..patches import PARALLEL
+from .agreement import batch_checksum, check_corpora, check_weights
+from .generators import drawn_alike, restore_state
+from .gradients import Gradients, parameters_of
 from .group import Group
 from .progress import Progress
+from .statistics import Statistics
 
 Batches = Iterable[Tuple[int, List[Example]]]
+Corpus = Callable[[Language], Iterable[Example]]
 Step = Tuple[List[Example], Dict[str, Any], Optional[bool]]
 
 # This module is imported before they are replaced.
@@ -35,14 +41,29 @@ _subdivide_batch = spacys.subdivide_batch
 
 
 class Run:
-    """One training, as one of the processes sees it."""
+    """One training, as one of the processes sees it. Its methods do what spaCy's functions of the
+    same names do, for all processes together."""
 
     def __init__(self, group: Group, progress: Progress):
         self.group, self.progress = group, progress
-        self.gradients = Gradients(group)
+        # Of all processes, until now.
         self.words = 0
-        self._models: Dict[str, Model] = {}
+        self._gradients: Optional[Gradients] = None
+        self._statistics: Optional[Statistics] = None
         self._checksum = 0
+
+    def create_train_batches(
+        self, nlp: Language, corpus: Corpus, batcher: Any, max_epochs: int
+    ) -> Batches:
+        def compared(nlp: Language) -> List[Example]:
+            examples = list(corpus(nlp))
+            check_corpora(examples, self.group)
+            return examples
+
+        # A corpus that is streamed is read again in each epoch, and its batches alone are compared.
+        is_streamed = max_epochs < 0
+        read = corpus if is_streamed or self.group.size == 1 else compared
+        return _create_train_batches(nlp, read, batcher, max_epochs)
 
     def train_while_improving(
         self,
@@ -54,52 +75,60 @@ class Run:
         exclude: List[str],
         **options: Any,
     ) -> Iterator[Step]:
-        self._models = trained_models(nlp, exclude)
+        models = trained_models(nlp, exclude)
         steps = _train_while_improving(
             nlp,
             optimizer,
-            self._parts(train_data),
+            self._parts(train_data, models),
             self._evaluated_once(evaluate),
             exclude=exclude,
             **options,
         )
-        self.progress.catch_up(steps, self._models, optimizer)
+        self.progress.catch_up(steps, models, optimizer)
+        if self.group.size > 1:
+            parameters = parameters_of(models)
+            check_weights(parameters, self.group)
+            self._gradients = Gradients(self.group, parameters)
+            self._statistics = Statistics(parameters)
         for batch, info, is_best in steps:
-            info = {**info, "words": self.words, "seconds": self.progress.seconds}
+            info.update(words=self.words, seconds=self.progress.seconds)
             if is_best is not None:
                 info["losses"] = self._total(info["losses"])
             yield batch, info, is_best
             if is_best is not None:
                 # spaCy has written the models, and asks for the next step.
-                self.progress.save(info, self._models, optimizer)
+                self.progress.save(info, models, optimizer)
 
-    def subdivide_batch(self, batch: List[Example], count: int) -> Iterator[List[Example]]:
-        yield from _subdivide_batch(batch, count)
-        if self.group.size > 1 and not self.progress.is_catching_up:
-            self._sum_gradients()
+    def subdivide_batch(self, batch: List[Example], accumulate_gradient: int) -> Iterator[Any]:
+        yield from _subdivide_batch(batch, accumulate_gradient)
+        self._sum_gradients()
 
-    def _parts(self, train_data: Batches) -> Batches:
-        """This process's part of each batch.
-
-        What is drawn for the data is the same in every process: between two batches, components
-        may draw from the same generators, each process for its own docs.
-        """
-        generators = Generators()
-        for epoch, batch in generators.drawing(train_data):
+    def _parts(self, train_data: Batches, models: Dict[str, Model]) -> Batches:
+        """This process's part of each batch; nothing of those that were trained on before."""
+        restore_state(self.group.from_first(self.progress.beginning()))
+        for epoch, batch in drawn_alike(train_data, models, self.group.rank):
             batch = list(batch)
             self.words += sum(map(len, batch))
-            self._checksum = checksum(batch)
+            self._checksum = batch_checksum(batch)
             self.progress.drawn(self._checksum)
             part = part_of(batch, self.group.rank, self.group.size)
             yield epoch, [] if self.progress.is_catching_up else part
 
     def _sum_gradients(self) -> None:
+        if self._gradients is None or self._statistics is None:
+            return
+        self._statistics.check()
         # A place for each process.
-        notes = numpy.zeros(self.group.size)
-        notes[self.group.rank] = self._checksum
-        notes = self.gradients.sum(self._models, notes)
-        if len(set(notes)) > 1:
-            raise ValueError(f"The processes were given other batches: {notes}")
+        checksums = numpy.zeros(self.group.size)
+        checksums[self.group.rank] = self._checksum
+        checksums = self._gradients.sum(checksums)
+        if len(set(checksums)) > 1:
+            raise ValueError(
+                "The processes have drawn different batches of the training data: their checksums "
+                f"are {[int(checksum) for checksum in checksums]}, by rank. Something that reads, "
+                "shuffles or batches the corpus does not do the same in each process: let it draw "
+                "from Python's or NumPy's global generator, or from one of its own with a seed."
+            )
 
     def _evaluated_once(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def scores() -> Any:
@@ -115,34 +144,46 @@ class Run:
         return total
 
 
-class Generators:
-    """Python's and NumPy's generators of random numbers, which the data has for itself."""
-
-    def drawing(self, train_data: Batches) -> Batches:
-        """What is given, drawn from generators of its own, which begin where the global ones are.
-        They are the global ones again while a batch is trained on."""
-        data = iter(train_data)
-        for_data = _state()
-        while True:
-            for_training = _state()
-            _set_state(for_data)
-            try:
-                batch = next(data, None)
-            finally:
-                for_data = _state()
-                _set_state(for_training)
-            if batch is None:
-                return
-            yield batch
+_run: Optional[Run] = None
 
 
-def _state() -> Tuple[Any, Any]:
-    return random.getstate(), numpy.random.get_state()
+@contextlib.contextmanager
+def in_the_loop(run: Run) -> Iterator[None]:
+    """Have spaCy's `train` run this process's part of a training.
+
+    Raises RuntimeError if spaCy's loop is not the one that we know.
+    """
+    global _run
+    held = Held()
+    _run = run
+    try:
+        held.enter(*PARALLEL)
+        yield
+    finally:
+        _run = None
+        held.leave_all()
 
 
-def _set_state(state: Tuple[Any, Any]) -> None:
-    random.setstate(state[0])
-    numpy.random.set_state(state[1])
+def _current() -> Run:
+    assert _run is not None
+    return _run
+
+
+# What spaCy's loop calls meanwhile.
+
+
+def create_train_batches(nlp: Language, corpus: Corpus, batcher: Any, max_epochs: int) -> Batches:
+    return _current().create_train_batches(nlp, corpus, batcher, max_epochs)
+
+
+def train_while_improving(
+    nlp: Language, optimizer: Optimizer, train_data: Batches, evaluate: Any, **options: Any
+) -> Iterator[Step]:
+    return _current().train_while_improving(nlp, optimizer, train_data, evaluate, **options)
+
+
+def subdivide_batch(batch: List[Example], accumulate_gradient: int) -> Iterator[Any]:
+    return _current().subdivide_batch(batch, accumulate_gradient)
 
 
 def part_of(batch: List[Example], rank: int, size: int) -> List[Example]:
@@ -155,18 +196,12 @@ def part_of(batch: List[Example], rank: int, size: int) -> List[Example]:
     return [part[rank] for part in turned if rank < len(part)]
 
 
-def checksum(batch: List[Example]) -> int:
-    """A number of 24 bits, which float32 holds exactly."""
-    lengths = [len(example) for example in batch]
-    return zlib.crc32(repr(lengths).encode()) & 0xFFFFFF
-
-
 def trained_models(nlp: Language, exclude: List[str]) -> Dict[str, Model]:
-    """The models that spaCy's loop updates."""
+    """The models that spaCy's loop updates, by the name of their component."""
     return {
         name: pipe.model
         for name, pipe in nlp.pipeline
         if name not in exclude
         and getattr(pipe, "is_trainable", False)
-        and getattr(pipe, "model", None) not in (True, False, None)
+        and pipe.model not in (True, False, None)
     }

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import IO, Any, Iterator, cast
 
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST
 
@@ -51,6 +51,10 @@ class Output:
             yield
         finally:
             self._clear()
+
+    def named_on(self, stream: IO[str]) -> IO[str]:
+        """A stream on which spaCy tells of this folder and not of the one where it writes."""
+        return cast(IO[str], _Named(stream, self))
 
     def publish(self) -> None:
         """Put what spaCy has written in its place.
@@ -112,11 +116,8 @@ class Output:
             shutil.rmtree(self.scratch)
 
 
-class Named:
-    """A stream on which the folder in which spaCy writes is called by the name of the one where the
-    models will be."""
-
-    def __init__(self, stream: Any, output: Output):
+class _Named:
+    def __init__(self, stream: IO[str], output: Output):
         self._stream, self._output = stream, output
 
     def write(self, text: str) -> int:

@@ -12,7 +12,6 @@ import zlib
 from timeit import default_timer
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
-from spacy.language import Language
 from thinc.api import Model, Optimizer
 
 from . import checkpoint, generators
@@ -26,27 +25,36 @@ Scores = Tuple[float, Dict[str, Any]]
 class Progress:
     """Of one training, as one of its processes sees it."""
 
-    def __init__(
-        self,
-        group: Group,
-        nlp: Language,
-        output: Optional[Output] = None,
-        resumed: Optional[Checkpoint] = None,
-    ):
+    def __init__(self, group: Group, settings: Mapping[str, str], output: Optional[Output] = None):
         """
+        settings: What its config says.
         output: Where the process of rank 0 saves it. None if it is not saved.
-        resumed: Where it goes on, if not at the beginning.
-        Raises ValueError if it cannot go on from there.
         """
-        self.group, self.output = group, output
-        self.config = checkpoint.as_json(nlp.config.interpolate())
-        # Until it is there.
-        self._ahead = resumed
-        self._scores = iter(resumed.header["scores"] if resumed is not None else ())
+        self.group, self.settings, self.output = group, settings, output
+        # Where it goes on, until it is there.
+        self._ahead: Optional[Checkpoint] = None
+        self._scores: Iterator[float] = iter(())
+        self._beginning = b""
         self._data = 0
         self._seconds_before, self._began = 0.0, default_timer()
-        if resumed is not None:
-            resumed.check(self.config, group.size)
+
+    def resume(self) -> None:
+        """Have it go on from the checkpoint in its output folder, which the process of rank 0
+        reads.
+
+        Raises ValueError, or FileNotFoundError, in the process of rank 0 if it cannot.
+        """
+        if self.output is None:
+            raise ValueError(
+                "A training can be resumed only where it was saved: expected an output folder."
+            )
+        data = None
+        if self.group.rank == 0:
+            data = self.output.read_checkpoint()
+            checkpoint.read(data, self.output.checkpoint).check(self.settings, self.group.size)
+        data = self.group.from_first(data)
+        self._ahead = checkpoint.read(data, self.output.checkpoint)
+        self._scores = iter(self._ahead.header["scores"])
 
     @property
     def is_catching_up(self) -> bool:
@@ -57,6 +65,14 @@ class Progress:
     def seconds(self) -> int:
         """How long it has trained, with the time before it was resumed."""
         return int(self._seconds_before + default_timer() - self._began)
+
+    def beginning(self) -> bytes:
+        """Where the random numbers that decide on the data begin."""
+        if self._ahead is None:
+            self._beginning = generators.saved_state()
+        else:
+            self._beginning = self._ahead.generators("beginning")
+        return self._beginning
 
     def drawn(self, checksum: int) -> None:
         """A batch was drawn.
@@ -89,8 +105,8 @@ class Progress:
                 "with the same data, or train from the beginning, without --resume."
             )
         resumed.restore(models, optimizer)
-        generators.set_state(resumed.generators(self.group.rank))
-        generators.begin_anew(models.values())
+        generators.restore_state(resumed.generators(self.group.rank))
+        generators.begin_anew(models)
         self._seconds_before, self._began = header["seconds"], default_timer()
         self._ahead = None
 
@@ -103,22 +119,20 @@ class Progress:
         """
         if self.output is None:
             return
-        states = self.group.gathered(generators.state())
+        states = self.group.gathered(generators.saved_state())
         if self.group.rank == 0:
             self.output.publish()
             self.output.write_checkpoint(
                 checkpoint.make(
                     models,
                     optimizer,
-                    states,
-                    config=self.config,
+                    {"beginning": self._beginning, **dict(enumerate(states))},
+                    settings=self.settings,
                     processes=self.group.size,
                     data=self._data,
                     scores=[float(score) for score, _ in info["checkpoints"]],
                     step=info["step"],
-                    epoch=info["epoch"],
-                    words=info["words"],
                     seconds=info["seconds"],
                 )
             )
-        generators.begin_anew(models.values())
+        generators.begin_anew(models)

@@ -1,51 +1,76 @@
-"""spaCy's `train`, in each of the processes that train together."""
+"""spaCy's `train` in several processes: what each of them calls, however they were started."""
 
 from __future__ import annotations
 
+import io
+import random
 import sys
 from pathlib import Path
 from typing import IO, Optional, Tuple
 
 from spacy.language import Language
 from spacy.training import loop as spacys
+from spacy.training.initialize import init_nlp
+from thinc.api import Config, fix_random_seed
 
-from . import checkpoint, loop
+from .agreement import check_settings, settings
 from .group import Group
-from .output import Named, Output
+from .loop import Run, in_the_loop
+from .output import Output
 from .progress import Progress
+
+
+def initialized(config: Config, group: Group, use_gpu: int = -1) -> Language:
+    """The pipeline of a config, with the same weights in every process.
+
+    config: As spaCy's `init_nlp` takes it.
+    use_gpu: The number of this process's GPU; -1 if it trains on CPU.
+    """
+    if config.interpolate().get("training", {}).get("seed") is None:
+        # Without a seed, each process would begin anywhere.
+        fix_random_seed(group.from_first(random.getrandbits(31)))
+    return init_nlp(config, use_gpu=use_gpu)
 
 
 def train(
     nlp: Language,
-    output_path: Optional[Path] = None,
+    output_path: Optional[Path],
+    group: Group,
     *,
-    group: Optional[Group] = None,
     use_gpu: int = -1,
     resume: bool = False,
     stdout: IO[str] = sys.stdout,
     stderr: IO[str] = sys.stderr,
 ) -> Tuple[Language, Optional[Path]]:
-    group = group or Group()
+    """spaCy's `train`, in each of the processes of a group. That of rank 0 evaluates, writes and
+    prints.
+
+    nlp: From `initialized`.
+    output_path: Where the process of rank 0 saves the pipeline. None to save nothing.
+    resume: Whether to go on from the checkpoint that is there.
+    use_gpu, stdout, stderr: As spaCy's.
+    Returns the pipeline, and where it was saved.
+
+    Raises ValueError, in all processes, if they do not train the same; and in some of them at
+    least, if a component cannot be trained in several, or nothing can be resumed from what is
+    there.
+    """
+    check_settings(nlp, group)
     output = None if output_path is None else Output(output_path)
-    resumed = None
+    progress = Progress(group, settings(nlp), output)
     if resume:
-        data = output.read_checkpoint() if group.rank == 0 else None
-        resumed = checkpoint.read(group.from_first(data), output.checkpoint)
-    run = loop.Run(group, Progress(group, nlp, output, resumed))
-    names = ("train_while_improving", "subdivide_batch")
-    before = {n: getattr(spacys, n) for n in names}
-    for n in names:
-        setattr(spacys, n, getattr(run, n))
-    try:
-        if output is None or group.rank > 0:
+        progress.resume()
+    if group.rank:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        # Others write files, or report to a server.
+        nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
+    with in_the_loop(Run(group, progress)):
+        if output is None or group.rank:
             return spacys.train(nlp, None, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
         with output.writing():
-            trained, _ = spacys.train(
-                nlp, output.scratch, use_gpu=use_gpu, stdout=Named(stdout, output), stderr=stderr
+            nlp, _ = spacys.train(
+                nlp, output.scratch, use_gpu=use_gpu, stdout=output.named_on(stdout), stderr=stderr
             )
             output.publish()
             output.finish()
-        return trained, output.path / spacys.DIR_MODEL_LAST
-    finally:
-        for n in names:
-            setattr(spacys, n, before[n])
+        return nlp, output.path / spacys.DIR_MODEL_LAST
