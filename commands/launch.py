@@ -62,8 +62,10 @@ def launch(processes: int) -> None:
 
 
 def end_with_launcher() -> None:
-    """Have this process end soon after its launcher, which ends it otherwise: one that is killed
-    cannot do that."""
+    """Have this process end soon after the launcher that has started it, if one has. A launcher
+    that is killed cannot see to that."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
     launcher = os.getppid()
 
     def watch() -> None:

@@ -62,15 +62,15 @@ def train_cli(
     torchrun --nproc-per-node 2 -m spacy frameworks train config.cfg --output out
     """
     from ..training.parallel.group import LOCAL_RANK, SIZE
+    from .launch import end_with_launcher, launch
 
     if processes > 1 and SIZE not in os.environ:
-        from .launch import launch
-
         if str(config_path) == "-":
             msg.fail("Several processes cannot read one config from stdin: write it to a file.")
             sys.exit(1)
         launch(processes)
         return
+    end_with_launcher()
     if use_gpu >= 0:
         use_gpu += int(os.environ.get(LOCAL_RANK, "0"))
     if verbose:
