@@ -96,7 +96,7 @@ NAMES: tuple[Name, ...] = (
     ),
     # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
     Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
-    Name("spacy_cli", "frameworks", f"{_COMMANDS}:group"),
+    Name("spacy_cli", "frameworks", f"{_COMMANDS}:frameworks"),
     Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
     Name("thinc_layers", "spacy-frameworks.{token}Wrapper.v1", f"{_WRAPPERS}:{{token}}Wrapper"),
     Name(

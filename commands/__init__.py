@@ -1,8 +1,8 @@
 """The commands `spacy frameworks ...`, a group in spaCy's own command line.
 
-spaCy loads `group` at each of its commands, so importing this imports nothing that takes time.
+spaCy loads it at each of its commands, so importing it imports nothing that takes time.
 """
 
-from .group import group
+from .group import frameworks
 
-__all__ = ["group"]
+__all__ = ["frameworks"]

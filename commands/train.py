@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 import typer
 from spacy import util
@@ -17,6 +17,9 @@ from spacy.cli._util import (
     show_validation_error,
 )
 from wasabi import msg
+
+if TYPE_CHECKING:
+    from ..training.parallel.group import Group
 
 
 def train_cli(
@@ -61,7 +64,7 @@ def train_cli(
 
     torchrun --nproc-per-node 2 -m spacy frameworks train config.cfg --output out
     """
-    from ..training.parallel.group import LOCAL_RANK, SIZE
+    from ..training.parallel.group import LOCAL_RANK, SIZE, joined
     from .launch import end_with_launcher, launch
 
     if processes > 1 and SIZE not in os.environ:
@@ -77,43 +80,53 @@ def train_cli(
         util.logger.setLevel(logging.DEBUG)
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
-    train(config_path, output_path, use_gpu=use_gpu, resume=resume, overrides=overrides)
+    group = joined(use_gpu)
+    train(config_path, output_path, group, use_gpu=use_gpu, resume=resume, overrides=overrides)
+    # Where it has failed, others may be waiting for this process, and go when it has gone.
+    group.leave()
 
 
 def train(
     config_path: Path,
-    output_path: Optional[Path] = None,
+    output_path: Optional[Path],
+    group: Group,
     *,
     use_gpu: int = -1,
     resume: bool = False,
     overrides: Mapping[str, Any],
 ) -> None:
-    """What `spacy train` does, in the process that this is: alone, or in the group in which it was
-    started."""
-    from ..training.parallel.group import joined
+    """What `spacy train` does, in each of the processes of a group. That of rank 0 prints.
+
+    config_path, output_path, overrides: As spaCy's `train` takes them.
+    use_gpu: The number of this process's GPU; -1 if it trains on CPU.
+    Exits with 1 if the config is not valid, or if the processes do not train the same.
+    """
+    from ..training.parallel.agreement import DisagreementError
     from ..training.parallel.train import initialized
     from ..training.parallel.train import train as train_nlp
 
-    group = joined(use_gpu)
+    if group.rank:
+        msg.no_print = True
+        util.logger.setLevel(logging.ERROR)
+    if output_path is None:
+        msg.info("No output directory provided")
+    elif group.rank == 0:
+        if not output_path.exists():
+            output_path.mkdir(parents=True)
+            msg.good(f"Created output directory: {output_path}")
+        msg.info(f"Saving to output directory: {output_path}")
+    setup_gpu(use_gpu, silent=group.rank > 0)
+    with show_validation_error(config_path):
+        config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
+    msg.divider("Initializing pipeline")
+    with show_validation_error(config_path, hint_fill=False):
+        nlp = initialized(config, group, use_gpu)
+    msg.good("Initialized pipeline")
+    msg.divider("Training pipeline")
     try:
-        if group.rank:
-            msg.no_print = True
-            util.logger.setLevel(logging.ERROR)
-        if output_path is None:
-            msg.info("No output directory provided")
-        else:
-            if group.rank == 0 and not output_path.exists():
-                output_path.mkdir(parents=True)
-                msg.good(f"Created output directory: {output_path}")
-            msg.info(f"Saving to output directory: {output_path}")
-        setup_gpu(use_gpu, silent=group.rank > 0)
-        with show_validation_error(config_path):
-            config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
-        msg.divider("Initializing pipeline")
-        with show_validation_error(config_path, hint_fill=False):
-            nlp = initialized(config, group, use_gpu)
-        msg.good("Initialized pipeline")
-        msg.divider("Training pipeline")
         train_nlp(nlp, output_path, group, use_gpu=use_gpu, resume=resume)
-    finally:
-        group.leave()
+    except DisagreementError as error:
+        msg.fail("The processes do not train the same", error)
+        # Whoever goes first takes the others along, who may not have printed yet.
+        group.from_first(None)
+        sys.exit(1)

@@ -31,6 +31,11 @@ from ...wrappers.framework import FRAMEWORKS
 from .gradients import Parameter
 from .group import Group
 
+
+class DisagreementError(ValueError):
+    """The processes do not train the same. It is raised in all of them."""
+
+
 # Whose versions have to be the same.
 _PACKAGES = ("spacy-frameworks", "spacy", "thinc", "numpy", *(fw.module for fw in FRAMEWORKS))
 # How many differences an error tells.
@@ -40,8 +45,8 @@ _ANNOTATION += [ENT_IOB, ENT_TYPE, ENT_ID, ENT_KB_ID]
 
 
 def check_settings(nlp: Language, group: Group) -> None:
-    """Raise ValueError, in all processes, if their configs differ in anything but paths, or the
-    versions of their packages."""
+    """Raise DisagreementError, in all processes, if their configs differ in anything but paths, or
+    the versions of their packages."""
     _check_same({**settings(nlp), **_versions()}, "settings or versions", group)
 
 
@@ -55,13 +60,13 @@ def settings(nlp: Language) -> Dict[str, str]:
 
 
 def check_weights(parameters: Sequence[Parameter], group: Group) -> None:
-    """Raise ValueError, in all processes, if their models do not begin with the same weights."""
+    """Raise DisagreementError, in all processes, if their models begin with other weights."""
     weights = {parameter.name: _checksum_of(parameter.value()) for parameter in parameters}
     _check_same(weights, "initial weights", group)
 
 
 def check_corpora(examples: Sequence[Example], group: Group) -> None:
-    """Raise ValueError, in all processes, if they have read other documents to train on."""
+    """Raise DisagreementError, in all processes, if they have read other documents to train on."""
     checksums = numpy.array([doc_checksum(example.reference) for example in examples], "uint32")
     found = {
         "the number of documents": len(examples),
@@ -102,7 +107,9 @@ def _check_same(found: Mapping[str, Any], what: str, group: Group) -> None:
     if differences:
         more = len(differences) - _TOLD
         told = "; ".join(differences[:_TOLD]) + (f"; and {more} more" if more > 0 else "")
-        raise ValueError(f"The processes have other {what}: {told}. Give all of them the same.")
+        raise DisagreementError(
+            f"The processes have other {what}: {told}. Give all of them the same."
+        )
 
 
 def _versions() -> Dict[str, str]:

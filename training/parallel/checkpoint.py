@@ -33,6 +33,7 @@ class Checkpoint(NamedTuple):
         parameters: Of each that the optimizer has updated, its layer's place, its name there, and
             how often it was.
         radam: What RAdam has computed for its latest steps.
+        unseen: Of each of spaCy's parsers, the classes that have not occurred in training yet.
     tensors: NumPy arrays.
         models/tagger: The bytes of a component's model, without averages.
         mom1/0, mom2/0, averages/0: The optimizer's for a parameter, by its number in the header.
@@ -51,6 +52,8 @@ class Checkpoint(NamedTuple):
         """
         for name, model in models.items():
             model.from_bytes(self.tensors[f"models/{name}"].tobytes())
+        for name, unseen in self.header["unseen"].items():
+            models[name].attrs[UNSEEN].intersection_update(unseen)
         owners, ops = dict(_owners(models)), get_current_ops()
         for i, (place, name, count) in enumerate(self.header["parameters"]):
             owner = owners[place]

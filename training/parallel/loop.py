@@ -23,7 +23,7 @@ from thinc.api import Model, Optimizer
 
 from ...wrappers.patches import Held
 from ..patches import PARALLEL
-from .agreement import batch_checksum, check_corpora, check_weights
+from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
 from .generators import drawn_alike, restore_state
 from .gradients import Gradients, parameters_of
 from .group import Group
@@ -48,6 +48,7 @@ class Run:
         self.group, self.progress = group, progress
         # Of all processes, until now.
         self.words = 0
+        self._models: Dict[str, Model] = {}
         self._gradients: Optional[Gradients] = None
         self._statistics: Optional[Statistics] = None
         self._checksum = 0
@@ -75,18 +76,18 @@ class Run:
         exclude: List[str],
         **options: Any,
     ) -> Iterator[Step]:
-        models = trained_models(nlp, exclude)
+        self._models = trained_models(nlp, exclude)
         steps = _train_while_improving(
             nlp,
             optimizer,
-            self._parts(train_data, models),
+            self._parts(train_data),
             self._evaluated_once(evaluate),
             exclude=exclude,
             **options,
         )
-        self.progress.catch_up(steps, models, optimizer)
+        self.progress.catch_up(steps, self._models, optimizer)
         if self.group.size > 1:
-            parameters = parameters_of(models)
+            parameters = parameters_of(self._models)
             check_weights(parameters, self.group)
             self._gradients = Gradients(self.group, parameters)
             self._statistics = Statistics(parameters)
@@ -97,16 +98,16 @@ class Run:
             yield batch, info, is_best
             if is_best is not None:
                 # spaCy has written the models, and asks for the next step.
-                self.progress.save(info, models, optimizer)
+                self.progress.save(info, self._models, optimizer)
 
     def subdivide_batch(self, batch: List[Example], accumulate_gradient: int) -> Iterator[Any]:
         yield from _subdivide_batch(batch, accumulate_gradient)
         self._sum_gradients()
 
-    def _parts(self, train_data: Batches, models: Dict[str, Model]) -> Batches:
+    def _parts(self, train_data: Batches) -> Batches:
         """This process's part of each batch; nothing of those that were trained on before."""
         restore_state(self.group.from_first(self.progress.beginning()))
-        for epoch, batch in drawn_alike(train_data, models, self.group.rank):
+        for epoch, batch in drawn_alike(train_data, self._models, self.group.rank):
             batch = list(batch)
             self.words += sum(map(len, batch))
             self._checksum = batch_checksum(batch)
@@ -123,7 +124,7 @@ class Run:
         checksums[self.group.rank] = self._checksum
         checksums = self._gradients.sum(checksums)
         if len(set(checksums)) > 1:
-            raise ValueError(
+            raise DisagreementError(
                 "The processes have drawn different batches of the training data: their checksums "
                 f"are {[int(checksum) for checksum in checksums]}, by rank. Something that reads, "
                 "shuffles or batches the corpus does not do the same in each process: let it draw "
@@ -132,9 +133,18 @@ class Run:
 
     def _evaluated_once(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def scores() -> Any:
+            self._share_what_was_seen()
             return self.group.from_first(evaluate() if self.group.rank == 0 else None)
 
         return lambda: self.progress.scores(scores)
+
+    def _share_what_was_seen(self) -> None:
+        """spaCy's parsers predict no label that they got later than the others, as those of a
+        pipeline that is trained further do, until it occurs in training."""
+        for model in self._models.values():
+            if "unseen_classes" in model.attrs:
+                unseen = model.attrs["unseen_classes"]
+                unseen.intersection_update(*self.group.gathered(unseen))
 
     def _total(self, losses: Dict[str, float]) -> Dict[str, float]:
         total: Dict[str, float] = {}

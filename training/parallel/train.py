@@ -51,9 +51,9 @@ def train(
     use_gpu, stdout, stderr: As spaCy's.
     Returns the pipeline, and where it was saved.
 
-    Raises ValueError, in all processes, if they do not train the same; and in some of them at
-    least, if a component cannot be trained in several, or nothing can be resumed from what is
-    there.
+    Raises DisagreementError, in all processes, if they do not train the same; ValueError if a
+    component cannot be trained in several, or if nothing can be resumed from what is there; and
+    FileNotFoundError if nothing is there.
     """
     check_settings(nlp, group)
     output = None if output_path is None else Output(output_path)
