@@ -16,6 +16,8 @@ NAME = "checkpoint.safetensors"
 FORMAT = 1
 # The arrays that an optimizer keeps for each parameter.
 OF_PARAMETERS = ("mom1", "mom2", "averages")
+# The attribute in which spaCy's parsers keep the classes that have not occurred in training yet.
+UNSEEN = "unseen_classes"
 # How many differences an error tells.
 _TOLD = 5
 
@@ -118,8 +120,19 @@ def make(
             values = getattr(optimizer, kind) or {}
             if key in values:
                 tensors[f"{kind}/{i}"] = to_numpy(values[key])
-    radam = optimizer._radam_buffer
-    return pack(tensors, {**header, "checkpoint": FORMAT, "parameters": parameters, "radam": radam})
+    header = {
+        **header,
+        "checkpoint": FORMAT,
+        "parameters": parameters,
+        "radam": optimizer._radam_buffer,
+        # Thinc does not save them with the model.
+        "unseen": {
+            name: sorted(model.attrs[UNSEEN])
+            for name, model in models.items()
+            if UNSEEN in model.attrs
+        },
+    }
+    return pack(tensors, header)
 
 
 def read(data: bytes, path: Path) -> Checkpoint:

@@ -24,6 +24,7 @@ from thinc.api import Model, Optimizer
 from ...wrappers.patches import Held
 from ..patches import PARALLEL
 from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
+from .checkpoint import UNSEEN
 from .generators import drawn_alike, restore_state
 from .gradients import Gradients, parameters_of
 from .group import Group
@@ -142,8 +143,8 @@ class Run:
         """spaCy's parsers predict no label that they got later than the others, as those of a
         pipeline that is trained further do, until it occurs in training."""
         for model in self._models.values():
-            if "unseen_classes" in model.attrs:
-                unseen = model.attrs["unseen_classes"]
+            if UNSEEN in model.attrs:
+                unseen = model.attrs[UNSEEN]
                 unseen.intersection_update(*self.group.gathered(unseen))
 
     def _total(self, losses: Dict[str, float]) -> Dict[str, float]:

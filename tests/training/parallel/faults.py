@@ -1,5 +1,5 @@
 """Code for `spacy frameworks train --code`: what happens to a training, as FAULT says in the
-environment, such as "1 5 kill": of rank 1, before step 5."""
+environment, such as "1 6 kill": to the process of rank 1, before step 6."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import registry
 
-# What never happens, if nothing else is said.
-RANK, STEP, WHAT = os.environ.get("FAULT", "0 -1 nothing").split()
-# Seconds, so that a training lasts as long as a test needs.
+RANK = os.environ.get("RANK", "0")
+# If nothing else is said, nothing ever happens.
+OF_RANK, STEP, WHAT = os.environ.get("FAULT", "0 -2 nothing").split()
+# Seconds before each step, so that a training lasts as long as a test needs.
 PAUSE = float(os.environ.get("PAUSE", "0"))
+
+# For whoever looks whether it has ended.
+Path(f"{RANK}.pid").write_text(str(os.getpid()))
 
 
 class Fault:
@@ -29,6 +33,12 @@ class Fault:
     def __call__(self, doc: Doc) -> Doc:
         return doc
 
+    def before_step(self, step: int) -> None:
+        time.sleep(PAUSE)
+        self.step = step
+        if WHAT != "save":
+            self.happen()
+
     def to_disk(self, path: Path, **_: Any) -> None:
         if WHAT == "save":
             self.happen()
@@ -36,14 +46,8 @@ class Fault:
     def from_disk(self, path: Path, **_: Any) -> Fault:
         return self
 
-    def before_step(self, step: int) -> None:
-        time.sleep(PAUSE)
-        self.step = step
-        if WHAT != "save":
-            self.happen()
-
     def happen(self) -> None:
-        if os.environ.get("RANK", "0") == RANK and self.step == int(STEP):
+        if RANK == OF_RANK and self.step == int(STEP):
             if WHAT == "error":
                 raise ArithmeticError("This document is bad.")
             os.kill(os.getpid(), signal.SIGKILL)
