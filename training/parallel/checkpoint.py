@@ -47,8 +47,8 @@ class Checkpoint(NamedTuple):
     header: Dict[str, Any]
     tensors: Mapping[str, numpy.ndarray]
 
-    def restore(self, models: Mapping[str, Model], optimizer: Optimizer) -> None:
-        """Have models and their optimizer as they were. Where its schedules are, is not kept here.
+    def restore(self, models: Mapping[str, Model]) -> None:
+        """Have models as they were.
 
         Raises ValueError if they are models of another kind.
         """
@@ -56,6 +56,9 @@ class Checkpoint(NamedTuple):
             model.from_bytes(self.tensors[f"models/{name}"].tobytes())
         for name, unseen in self.header["unseen"].items():
             models[name].attrs[UNSEEN].intersection_update(unseen)
+
+    def restore_optimizer(self, models: Mapping[str, Model], optimizer: Optimizer) -> None:
+        """Have the optimizer of these models as it was, but for its schedules."""
         owners, ops = dict(_owners(models)), get_current_ops()
         for i, (place, name, count) in enumerate(self.header["parameters"]):
             owner = owners[place]

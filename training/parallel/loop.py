@@ -43,16 +43,30 @@ _subdivide_batch = spacys.subdivide_batch
 
 class Run:
     """One training, as one of the processes sees it. Its methods do what spaCy's functions of the
-    same names do, for all processes together."""
+    same names do, for all processes together.
 
-    def __init__(self, group: Group, progress: Progress):
+    words: How many words all processes have been given until now.
+    """
+
+    def __init__(self, nlp: Language, group: Group, progress: Progress):
+        """
+        nlp: The initialized pipeline. Where the training goes on, its models have the weights of
+            there afterwards.
+
+        Raises ValueError if a component cannot be trained in several processes, and
+        DisagreementError if the processes begin with other weights.
+        """
         self.group, self.progress = group, progress
-        # Of all processes, until now.
         self.words = 0
-        self._models: Dict[str, Model] = {}
-        self._gradients: Optional[Gradients] = None
-        self._statistics: Optional[Statistics] = None
+        self.parameters: List[Parameter] = []
+        self._models = trained_models(nlp)
+        progress.restore(self._models)
         self._checksum = 0
+        if group.size > 1:
+            self.parameters = parameters_of(self._models)
+            check_weights(self.parameters, group)
+        self._gradients = Gradients(group, self.parameters)
+        self._statistics = Statistics(self.parameters)
 
     def create_train_batches(
         self, nlp: Language, corpus: Corpus, batcher: Any, max_epochs: int
@@ -73,25 +87,16 @@ class Run:
         optimizer: Optimizer,
         train_data: Batches,
         evaluate: Callable[[], Tuple[float, Dict[str, float]]],
-        *,
-        exclude: List[str],
         **options: Any,
     ) -> Iterator[Step]:
-        self._models = trained_models(nlp, exclude)
         steps = _train_while_improving(
             nlp,
             optimizer,
             self._parts(train_data),
             self._evaluated_once(evaluate),
-            exclude=exclude,
             **options,
         )
         self.progress.catch_up(steps, self._models, optimizer)
-        if self.group.size > 1:
-            parameters = parameters_of(self._models)
-            check_weights(parameters, self.group)
-            self._gradients = Gradients(self.group, parameters)
-            self._statistics = Statistics(parameters)
         for batch, info, is_best in steps:
             info.update(words=self.words, seconds=self.progress.seconds)
             if is_best is not None:
@@ -117,7 +122,7 @@ class Run:
             yield epoch, [] if self.progress.is_catching_up else part
 
     def _sum_gradients(self) -> None:
-        if self._gradients is None or self._statistics is None:
+        if self.group.size == 1:
             return
         self._statistics.check()
         # A place for each process.
@@ -207,12 +212,13 @@ def part_of(batch: List[Example], rank: int, size: int) -> List[Example]:
     return [part[rank] for part in turned if rank < len(part)]
 
 
-def trained_models(nlp: Language, exclude: List[str]) -> Dict[str, Model]:
+def trained_models(nlp: Language) -> Dict[str, Model]:
     """The models that spaCy's loop updates, by the name of their component."""
+    frozen = nlp.config.interpolate()["training"]["frozen_components"]
     return {
         name: pipe.model
         for name, pipe in nlp.pipeline
-        if name not in exclude
+        if name not in frozen
         and getattr(pipe, "is_trainable", False)
         and pipe.model not in (True, False, None)
     }

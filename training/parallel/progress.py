@@ -56,6 +56,14 @@ class Progress:
         self._ahead = checkpoint.read(data, self.output.checkpoint)
         self._scores = iter(self._ahead.header["scores"])
 
+    def restore(self, models: Mapping[str, Model]) -> None:
+        """Have models with the weights of where it goes on.
+
+        Raises ValueError if they are other models.
+        """
+        if self._ahead is not None:
+            self._ahead.restore(models)
+
     @property
     def is_catching_up(self) -> bool:
         """Whether its steps are still those that have been trained before."""
@@ -90,7 +98,7 @@ class Progress:
     ) -> None:
         """Take steps of spaCy's loop, until it is where it goes on.
 
-        Raises ValueError if the data is not the same, or the models are others.
+        Raises ValueError if the data is not the same.
         """
         if self._ahead is None:
             return
@@ -104,7 +112,7 @@ class Progress:
                 "trained on: the training data, or what makes batches of it, has changed. Resume "
                 "with the same data, or train from the beginning, without --resume."
             )
-        resumed.restore(models, optimizer)
+        resumed.restore_optimizer(models, optimizer)
         generators.restore_state(resumed.generators(self.group.rank))
         generators.begin_anew(models)
         self._seconds_before, self._began = header["seconds"], default_timer()

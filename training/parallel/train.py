@@ -64,7 +64,7 @@ def train(
         stdout, stderr = io.StringIO(), io.StringIO()
         # Others write files, or report to a server.
         nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
-    with in_the_loop(Run(group, progress)):
+    with in_the_loop(Run(nlp, group, progress)):
         if output is None or group.rank:
             return spacys.train(nlp, None, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
         with output.writing():

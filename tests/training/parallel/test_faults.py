@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Set, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import pytest
 import spacy
@@ -19,7 +18,9 @@ from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.training.parallel.checkpoint import NAME as CHECKPOINT
 from spacy_frameworks.wrappers.weights import unpack
 
+from ... import python_path
 from ...pipelines import ROOT
+from .helpers import assert_same_weights, rows
 
 pytestmark = [
     pytest.mark.pytorch,
@@ -52,8 +53,7 @@ def folder(tmp_path_factory) -> Path:
     config["training"].update(SETTINGS["training"], batcher=SETTINGS["batcher"])
     config["training"]["before_update"] = {"@callbacks": "test.fault.v1"}
     config.to_disk(folder / "config.cfg")
-    said = Training(folder, "whole").ended(0)
-    (folder / "whole.txt").write_text(said)
+    Training(folder, "whole").ended(0)
     return folder
 
 
@@ -72,7 +72,7 @@ class Training:
             self.launcher = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+                env={**os.environ, "PYTHONPATH": python_path(ROOT), **variables},
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
@@ -109,20 +109,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def rows(said: str) -> List[str]:
-    """Of the table that spaCy prints."""
-    return [line for line in said.splitlines() if line.startswith("  ")]
-
-
-def saved_step(output: Path) -> int:
-    _, header = unpack((output / CHECKPOINT).read_bytes())
-    return header["step"]
-
-
-def files(folder: Path) -> Dict[Path, bytes]:
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def kill(rank: int) -> Callable[[Training], None]:
     return lambda training: os.kill(training.pid(rank), signal.SIGKILL)
 
@@ -133,3 +119,47 @@ def send(number: int) -> Callable[[Training], None]:
 
 def press_ctrl_c(training: Training) -> None:
     os.killpg(training.launcher.pid, signal.SIGINT)
+
+
+# What happens in a process, or is done to it from outside once something has been saved; with which
+# exit code the command ends, and what it says.
+FAULTS: Dict[str, Tuple[str, Any, int, str]] = {
+    "rank 0 is killed while it saves": ("0 8 save", None, 1, "was ended by SIGKILL"),
+    "the launcher is killed": ("", send(signal.SIGKILL), -signal.SIGKILL, ""),
+    "rank 0 is killed": ("", kill(0), 1, "The process of rank 0"),
+    "rank 1 is killed": ("", kill(1), 1, "The process of rank 1"),
+    "an error in rank 0": ("0 10 error", None, 1, "ArithmeticError: This document is bad."),
+    "an error in rank 1": ("1 10 error", None, 1, "ArithmeticError: This document is bad."),
+    "Ctrl-C": ("", press_ctrl_c, 128 + signal.SIGINT, "was ended by SIGINT"),
+    "SIGTERM": ("", send(signal.SIGTERM), 128 + signal.SIGTERM, "was ended by SIGTERM"),
+}
+IN_TOX = ("rank 0 is killed while it saves", "the launcher is killed")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in IN_TOX)) for name in FAULTS],
+)
+def test_all_processes_end_and_the_training_goes_on(name, folder):
+    fault, act, code, says = FAULTS[name]
+    output = folder / "-".join(name.split())
+    variables = {"FAULT": fault} if fault else {"PAUSE": "0.3"}
+    training = Training(folder, output.name, **variables)
+    if act is not None:
+        wait_until((output / CHECKPOINT).exists, 300)
+        act(training)
+    assert says in training.ended(code, 300 if act is None else PATIENCE)
+    assert_goes_on(folder, output)
+
+
+def assert_goes_on(folder: Path, output: Path) -> None:
+    """What was saved last is whole, and a training goes on from there as one to which nothing has
+    happened."""
+    _, header = unpack((output / CHECKPOINT).read_bytes())
+    meta = spacy.load(output / "model-last", exclude=["test_fault"]).meta
+    assert meta["performance"]["tag_acc"] == pytest.approx(header["scores"][-1])
+    printed = Training(folder, output.name, "--resume").ended(0)
+    whole = rows((folder / "whole.said").read_text())
+    assert len(whole) == 5 and rows(printed) == whole[len(header["scores"]) :]
+    for model in ("model-best", "model-last"):
+        assert_same_weights(output / model, folder / "whole" / model)

@@ -7,10 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-import numpy
 import pytest
 import spacy
-from numpy.testing import assert_allclose
 from spacy.cli.init_config import init_config
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -28,6 +26,7 @@ from thinc.api import Config, Model, Softmax_v2, chain, with_array
 from ...frameworks import ONE_OR_ALL
 from ...pipelines import CONFIGS
 from ...wrappers.conftest import modules_of
+from .helpers import assert_same_weights, rows
 
 # The step before which a training is ended. It has saved last at step 12.
 END = 14
@@ -132,34 +131,14 @@ def run(config: Config, output: Path, resume: bool = False, **settings: Any) -> 
     finally:
         # Of the next run, as the hook may have set them.
         undo_framework()
-    return [line for line in stdout.getvalue().splitlines() if line.startswith("  ")]
+    return rows(stdout.getvalue())
 
 
-def end(config: Config, output: Path, monkeypatch: pytest.MonkeyPatch) -> List[str]:
+def end(config: Config, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train until it is ended."""
     with monkeypatch.context() as patch, pytest.raises(ConnectionError, match="ended"):
         patch.setattr(f"{__name__}.ends_before", END)
         run(config, output)
-    return saved_scores(output)
-
-
-def saved_scores(output: Path) -> List[float]:
-    _, header = unpack((output / checkpoint.NAME).read_bytes())
-    return header["scores"]
-
-
-def weights(folder: Path) -> Dict[str, numpy.ndarray]:
-    """Of a pipeline on disk, as it is when it is loaded."""
-    found = {}
-    for name, pipe in spacy.load(folder).pipeline:
-        for i, node in enumerate(pipe.model.walk()):
-            for param in node.param_names:
-                if node.has_param(param):
-                    found[f"{name}/{i}/{param}"] = node.get_param(param)
-            for shim in node.shims:
-                tensors, _ = unpack(shim.to_bytes())
-                found.update({f"{name}/{i}/{key}": value for key, value in tensors.items()})
-    return found
 
 
 def assert_goes_on(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +148,7 @@ def assert_goes_on(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch
     # Those of steps 0, 6 and 12 were printed before.
     assert len(whole) == 5 and rest == whole[3:]
     for name in ("model-best", "model-last"):
-        expected, came = (weights(folder / x / name) for x in ("whole", "ended"))
-        assert set(came) == set(expected)
-        for key in expected:
-            assert_allclose(came[key], expected[key], rtol=0, atol=1e-6, err_msg=f"{name}: {key}")
+        assert_same_weights(folder / "ended" / name, folder / "whole" / name)
     for output in ("whole", "ended"):
         assert sorted(path.name for path in (folder / output).iterdir()) == [
             "model-best",

@@ -210,7 +210,7 @@ def run_alone(folder: Path, runs: Dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
 def assert_same_weights(folder: Path, name: str) -> None:
     pipelines = [spacy.load(folder / size / name / "model-last") for size in ("1", "2")]
-    alone, together = (parameters_of(trained_models(nlp, [])) for nlp in pipelines)
+    alone, together = (parameters_of(trained_models(nlp)) for nlp in pipelines)
     assert len(alone) == len(together) > 0
     for one, other in zip(alone, together):
         assert_allclose(other.value(), one.value(), rtol=0, atol=1e-4, err_msg=one.name)
