@@ -122,7 +122,7 @@ class Run:
             yield epoch, [] if self.progress.is_catching_up else part
 
     def _sum_gradients(self) -> None:
-        if self.group.size == 1:
+        if self.group.size == 1 or self.progress.is_catching_up:
             return
         self._statistics.check()
         # A place for each process.
