@@ -26,7 +26,7 @@ from ..patches import PARALLEL
 from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
 from .checkpoint import UNSEEN
 from .generators import drawn_alike, restore_state
-from .gradients import Gradients, parameters_of
+from .gradients import Gradients, Parameter, parameters_of
 from .group import Group
 from .progress import Progress
 from .statistics import Statistics
