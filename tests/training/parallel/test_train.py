@@ -19,7 +19,9 @@ from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.training.parallel.gradients import parameters_of
 from spacy_frameworks.training.parallel.group import Group
 from spacy_frameworks.training.parallel.loop import trained_models
+from spacy_frameworks.wrappers import FRAMEWORKS
 
+from ...frameworks import marks
 from ...pipelines import CONFIGS, ROOT
 from .worker import run_all
 
@@ -45,18 +47,18 @@ def model(name: str, **arguments: Any) -> Dict[str, Any]:
 
 # Which come to the weights of one process.
 SAME = {
-    "tagger, averaged": {
-        "config": "tagger.cfg",
-        "overrides": {**EXACT, "training.optimizer.use_averages": True},
-    },
     "textcat, in parts": {
         "config": "textcat.cfg",
         "overrides": {**EXACT, "training.accumulate_gradient": 2},
     },
     # Of 31 docs: the last batch of an epoch has one.
-    "uneven batches": {
+    "tagger, averaged, uneven batches": {
         "config": "tagger.cfg",
-        "overrides": {**EXACT, "training.batcher": BATCHES_OF_3},
+        "overrides": {
+            **EXACT,
+            "training.optimizer.use_averages": True,
+            "training.batcher": BATCHES_OF_3,
+        },
     },
     "ours": {"config": "ours.cfg", "overrides": EXACT},
     "wrapped": {
@@ -75,8 +77,10 @@ ALIKE = {
         "config": "shared.cfg",
         "overrides": {**SETTINGS, "training.batcher": BATCHES_OF_3},
     },
-    "no seed": {"config": "tagger.cfg", "overrides": {**SETTINGS, "training.seed": None}},
-    "streamed": {"config": "tagger.cfg", "overrides": {**SETTINGS, "training.max_epochs": -1}},
+    "streamed, no seed": {
+        "config": "tagger.cfg",
+        "overrides": {**SETTINGS, "training.max_epochs": -1, "training.seed": None},
+    },
 }
 DRAWS = {
     "draws": {
@@ -240,6 +244,23 @@ def one(folder) -> None:
 def test_two_processes_come_to_the_weights_of_one(name, folder, one, two):
     assert [came[name]["error"] for came in two] == ["", ""]
     assert_same_weights(folder, name)
+
+
+# PyTorch is the transport.
+BESIDE_PYTORCH = [
+    pytest.param(fw.token, marks=[*marks("PyTorch", fw.id), *([pytest.mark.slow] if i else [])])
+    for i, fw in enumerate(fw for fw in FRAMEWORKS if fw.id != "pytorch")
+]
+
+
+@pytest.mark.parametrize("framework", BESIDE_PYTORCH)
+def test_a_tagger_of_each_framework_comes_to_the_weights_of_one(framework, folder, monkeypatch):
+    overrides = {**EXACT, "vars.framework": framework}
+    runs = {framework: {"config": "ours.cfg", "overrides": overrides}}
+    first, second = run_two(folder, runs)
+    assert first == second
+    run_alone(folder, runs, monkeypatch)
+    assert_same_weights(folder, framework)
 
 
 @pytest.mark.pytorch
