@@ -27,6 +27,8 @@ packages = [
 ]
 extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
+# Ray Train asks Ray's dashboard for the state of its processes.
+extras["ray"] = [*extras["pytorch"], "ray[default,train]>=2.60"]
 extras["dev"] = [
     "autograd>=1.8",
     "pytest>=8",

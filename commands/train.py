@@ -53,7 +53,7 @@ def train_cli(
     processes: int = typer.Option(
         1, "--processes", "-n", min=1, help="How many processes train together"
     ),
-    on_ray: bool = typer.Option(
+    by_ray: bool = typer.Option(
         False, "--ray", help="Have Ray start them, on its cluster if one is running"
     ),
     resume: bool = typer.Option(
@@ -68,7 +68,7 @@ def train_cli(
     torchrun --nproc-per-node 2 -m spacy frameworks train config.cfg --output out
     """
     from ..training.parallel.group import LOCAL_RANK, SIZE
-    from . import launch, ray
+    from . import launch, on_ray
 
     arguments = {
         "config_path": config_path,
@@ -79,11 +79,11 @@ def train_cli(
         "overrides": parse_config_overrides(ctx.args),
     }
     is_one_of_many = SIZE in os.environ
-    if (processes > 1 or on_ray) and not is_one_of_many and str(config_path) == "-":
+    if (processes > 1 or by_ray) and not is_one_of_many and str(config_path) == "-":
         msg.fail("Several processes cannot read one config from stdin: write it to a file.")
         sys.exit(1)
-    if on_ray:
-        ray.launch(processes, train_as_told, use_gpu, **arguments)
+    if by_ray:
+        on_ray.launch(processes, train_as_told, use_gpu, **arguments)
     elif processes > 1 and not is_one_of_many:
         launch.launch(processes)
     else:

@@ -20,7 +20,9 @@ OF_RANK, STEP, WHAT = os.environ.get("FAULT", "0 -2 nothing").split()
 PAUSE = float(os.environ.get("PAUSE", "0"))
 
 # For whoever looks whether it has ended.
-Path(f"{RANK}.pid").write_text(str(os.getpid()))
+_written = Path(f"{os.getpid()}.new")
+_written.write_text(str(os.getpid()))
+_written.replace(f"{RANK}.pid")
 
 
 class Fault:

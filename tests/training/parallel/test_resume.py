@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -221,11 +222,28 @@ def test_what_cannot_be_resumed_is_an_error(name, ended, tmp_path):
 
 
 def test_other_data_is_an_error_and_what_was_saved_stays(ended, monkeypatch):
-    def files() -> Dict[Path, bytes]:
-        return {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()}
-
-    before = files()
+    before = files(ended)
     monkeypatch.setattr(f"{__name__}.left_out", 1)
     with pytest.raises(ValueError, match="until step 12 are not those"):
         run(small(), ended, resume=True)
-    assert files() == before
+    assert files(ended) == before
+
+
+def files(folder: Path) -> Dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sets a limit for the size of files")
+def test_a_full_disk_is_an_error_and_what_was_saved_stays(ended):
+    import resource
+
+    before = files(ended)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores the signal, and raises OSError.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run(small(), ended, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(ended) == before
