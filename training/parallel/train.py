@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import sys
 from pathlib import Path
-from typing import IO, Optional, Tuple
+from typing import IO, Iterator, Optional, Tuple
 
 from spacy.language import Language
 from spacy.training import loop as spacys
@@ -62,9 +63,7 @@ def train(
         progress.resume()
     if group.rank:
         stdout, stderr = io.StringIO(), io.StringIO()
-        # Others write files, or report to a server.
-        nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
-    with in_the_loop(Run(nlp, group, progress)):
+    with in_the_loop(Run(nlp, group, progress)), _logger_of(nlp, group):
         if output is None or group.rank:
             return spacys.train(nlp, None, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
         with output.writing():
@@ -74,3 +73,16 @@ def train(
             output.publish()
             output.finish()
         return nlp, output.path / spacys.DIR_MODEL_LAST
+
+
+@contextlib.contextmanager
+def _logger_of(nlp: Language, group: Group) -> Iterator[None]:
+    """The logger of the config writes files, or reports to a server, from rank 0 alone."""
+    training = nlp.config["training"]
+    logger = training["logger"]
+    try:
+        if group.rank:
+            training["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
+        yield
+    finally:
+        training["logger"] = logger
