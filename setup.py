@@ -17,6 +17,7 @@ ROOTS = {
     "spacy_frameworks.wrappers": "wrappers",
     "spacy_frameworks.architectures": "architectures",
     "spacy_frameworks.training": "training",
+    "spacy_frameworks.components": "components",
     "spacy_frameworks.commands": "commands",
 }
 
@@ -27,6 +28,8 @@ packages = [
 ]
 extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
+# The plots of `spacy frameworks compare`.
+extras["report"] = ["matplotlib>=3.8"]
 # Ray Train asks Ray's dashboard for the state of its processes.
 extras["ray"] = [*extras["pytorch"], "ray[default,train]>=2.60"]
 extras["dev"] = [

@@ -5,6 +5,11 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app
 
+from .compare import compare_cli
+from .convert import convert_cli
+from .info import info_cli
+from .summary import summary_cli
+from .swap import swap_cli
 from .train import train_cli
 
 group = typer.Typer(no_args_is_help=True)
@@ -14,8 +19,13 @@ _OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @group.callback()
 def frameworks() -> None:
-    """Commands of spacy-frameworks."""
+    """PyTorch, TensorFlow, MXNet and JAX models in spaCy pipelines."""
 
 
+group.command("info")(info_cli)
+group.command("swap")(swap_cli)
+group.command("convert")(convert_cli)
+group.command("summary")(summary_cli)
+group.command("compare", context_settings=_OVERRIDES)(compare_cli)
 group.command("train", context_settings=_OVERRIDES)(train_cli)
 app.add_typer(group, name="frameworks")

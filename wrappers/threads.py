@@ -90,12 +90,20 @@ class NumpyThreads:
             pool.set_num_threads(count)
             self._now = count
 
+    def after_fork_in_child(self) -> None:
+        """Leave the blocks of other threads, which are not in a forked process, and whose locks
+        nobody opens there."""
+        are_in_blocks = bool(self._counts) or self._lock.locked()
+        pool = _numpys_pool() if are_in_blocks else None
+        if pool is not None and self._before:
+            pool.set_num_threads(self._before)
+        self.__init__()  # type: ignore[misc]
+
 
 numpy_threads = NumpyThreads()
 
-# Other threads, which may have had its lock, are not in a forked process.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=numpy_threads.__init__)  # type: ignore[misc]
+    os.register_at_fork(after_in_child=numpy_threads.after_fork_in_child)
 
 
 @functools.cache

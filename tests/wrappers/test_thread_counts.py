@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from spacy_frameworks.wrappers import PyTorchWrapper, use_framework_ops
 
@@ -80,6 +82,28 @@ def test_products_run_on_as_many_threads_as_asked_for_and_then_the_count_is_as_b
     framework, run_python
 ):
     run_python(RECORD + PRODUCTS, framework, env=TWO)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_has_the_count_from_before_other_threads_products(run_python):
+    code = """
+import os
+from spacy_frameworks.wrappers.threads import _numpys_pool, numpy_threads
+
+pool = _numpys_pool()
+assert pool.get_num_threads() == 2
+numpy_threads.limit(1)
+child = os.fork()
+if child == 0:
+    numpy_threads.limit(1)
+    numpy_threads.release(1)
+    os._exit(pool.get_num_threads())
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+assert pool.get_num_threads() == 1
+numpy_threads.release(1)
+assert pool.get_num_threads() == 2
+"""
+    run_python(code, env=TWO)
 
 
 @pytest.mark.pytorch

@@ -124,7 +124,7 @@ def _versions() -> Dict[str, str]:
 
 def _checksum_of(array: Any) -> str:
     on_cpu = array.get() if hasattr(array, "get") else array
-    return f"{on_cpu.dtype}{list(on_cpu.shape)} {zlib.crc32(numpy.ascontiguousarray(on_cpu)):08x}"
+    return f"{on_cpu.dtype}{list(on_cpu.shape)} {zlib.crc32(on_cpu.tobytes()):08x}"
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Dict[str, Any]:

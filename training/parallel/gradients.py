@@ -45,10 +45,12 @@ def parameters_of(models: Dict[str, Model]) -> List[Parameter]:
     for component, model in models.items():
         for i, node in enumerate(model.walk()):
             place = f"{component}: {node.name} (layer {i})"
-            owners = [owner for owner in (node, *node.shims) if id(owner) not in seen]
-            seen.update(map(id, owners))
-            for owner in owners:
-                found += _of_layer(owner, place) if owner is node else _of_shim(owner, place)
+            if id(node) not in seen:
+                found += _of_layer(node, place)
+            for shim in node.shims:
+                if id(shim) not in seen:
+                    found += _of_shim(shim, place)
+            seen.update(map(id, (node, *node.shims)))
     return found
 
 
@@ -156,7 +158,7 @@ class Gradients:
         head = self._message.summed(self.group, head, [found[i] for i in self._known])
         somewhere = head[len(notes) :] > 0
         self._hand_back(self._known, self._message, somewhere)
-        new = sorted(set(numpy.flatnonzero(somewhere)) - set(self._known))
+        new = sorted(set(numpy.flatnonzero(somewhere).tolist()) - set(self._known))
         if new:
             late = self._message_for(0, new)
             late.summed(self.group, head[:0], [found[i] for i in new])
@@ -193,7 +195,7 @@ class _Message:
         """Put them in their places, None as zeros, and sum all over all processes. Returns the
         numbers in front."""
         ops = get_current_ops()
-        self._head[:] = ops.asarray(head, dtype="float32")
+        self._head[:] = ops.xp.asarray(head, dtype="float32")
         for place, gradient in zip(self.gradients, gradients):
             if gradient is None:
                 place[...] = 0

@@ -213,11 +213,7 @@ class MXNetModule(FrameworkModule):
     def set_gradient(self, handle: mx.gluon.Parameter, value: Optional[FloatsXd]) -> None:
         if handle.grad_req == "null":
             return
-        if value is None:
-            # In MXNet's own time: the next backward pass comes after it.
-            handle.grad(self.device)[:] = 0
-        else:
-            _set(handle.grad(self.device), value)
+        _set(handle.grad(self.device), 0 if value is None else value, is_read=False)
         handle.data(self.device)._fresh_grad = value is not None
 
     def dtype_name(self, handle: mx.gluon.Parameter) -> str:
@@ -269,11 +265,14 @@ def _array(tensor: mx.nd.NDArray, is_read: bool = True) -> Any:
     )
 
 
-def _set(tensor: mx.nd.NDArray, value: Any) -> None:
+def _set(tensor: mx.nd.NDArray, value: Any, is_read: bool = True) -> None:
+    """Assign an array, or a number to each place."""
     if tensor.context.device_type != "cpu":
-        tensor[:] = xp2tensor(value, device=tensor.context)
+        is_array = hasattr(value, "shape")
+        tensor[:] = xp2tensor(value, device=tensor.context) if is_array else value
     elif not _is_memory_of(tensor, value):
-        numpy.copyto(memory(tensor), value, casting="unsafe")
+        # Not by MXNet, which would hand each to another thread.
+        numpy.copyto(memory(tensor, is_read), value, casting="unsafe")
 
 
 def _is_memory_of(tensor: mx.nd.NDArray, value: Any) -> bool:

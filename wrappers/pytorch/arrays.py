@@ -31,6 +31,11 @@ def xp2tensor(
     """
     import torch
 
+    if torch.is_inference_mode_enabled():
+        # Tensors that are made in it do not count how often they are written, which tells whether
+        # a module writes into its input.
+        with torch.inference_mode(False):
+            return xp2tensor(xp_tensor, requires_grad, device)
     if is_cupy_array(xp_tensor):
         tensor = torch.from_dlpack(xp_tensor)
     else:

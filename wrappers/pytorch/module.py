@@ -202,17 +202,19 @@ class PyTorchModule(FrameworkModule):
 
         Raises RuntimeError if it writes into them later and did not then.
         """
-        # In inference mode, tensors do not count how often they are written.
-        counts = not torch.is_inference_mode_enabled()
+        tensors = leaves(is_tensor, inputs)
+        # Those that a converter of the user's makes in inference mode do not count how often they
+        # are written.
+        counts = not any(tensor.is_inference() for tensor in tensors)
         is_shared = counts and self._writes.get(is_train) is False
         if not is_shared:
-            inputs = convert_recursive(is_tensor, torch.clone, inputs)
-        tensors = leaves(is_tensor, inputs) if counts else []
+            with torch.inference_mode(False), torch.set_grad_enabled(is_train):
+                inputs = convert_recursive(is_tensor, torch.clone, inputs)
+            tensors = leaves(is_tensor, inputs)
         before = [tensor._version for tensor in tensors]
         outputs = self.model(*inputs.args, **inputs.kwargs)
         writes = [tensor._version for tensor in tensors] != before
-        if counts:
-            self._writes[is_train] = writes or self._writes.get(is_train, False)
+        self._writes[is_train] = writes or self._writes.get(is_train, False)
         if writes and is_shared:
             raise RuntimeError(
                 f"{type(self.model).__name__} has written into its input, whose memory is the "

@@ -116,28 +116,13 @@ class PyTorchOps(FasterNumpyOps):
             array.flags.c_contiguous and array.flags.writeable and array.shape == weights.shape
             for array in arrays
         )
-        # Since PyTorch 2.4.
-        if weights.size < self._min_size or not is_plain or not hasattr(torch, "_fused_adam_"):
+        if weights.size < self._min_size or not is_plain or not _has_adam():
             return super().adam(
                 weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
             )
         W, dW, m1, m2 = (torch.from_numpy(array) for array in arrays)
         with self._on_threads():
-            torch._fused_adam_(
-                [W],
-                [dW],
-                [m1],
-                [m2],
-                [],
-                [_last_step()],
-                lr=learn_rate,
-                beta1=beta1,
-                beta2=beta2,
-                weight_decay=0.0,
-                eps=eps,
-                amsgrad=False,
-                maximize=False,
-            )
+            _adam(W, dW, m1, m2, lr=learn_rate, beta1=beta1, beta2=beta2, eps=eps)
         gradient.fill(0)
         return weights, gradient, mom1, mom2
 
@@ -187,6 +172,27 @@ class PyTorchOps(FasterNumpyOps):
         except RuntimeError:
             # A row that is not there, for which NumpyOps has the error that Thinc's users know.
             return super().gather_add(table, indices)
+
+
+def _adam(
+    W: torch.Tensor, dW: torch.Tensor, m1: torch.Tensor, m2: torch.Tensor, **settings: float
+) -> None:
+    import torch
+
+    step, no_decay = [_last_step()], {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
+    torch._fused_adam_([W], [dW], [m1], [m2], [], step, **settings, **no_decay)
+
+
+@functools.cache
+def _has_adam() -> bool:
+    """Whether PyTorch has Adam in one pass. Before 2.4, it has it for GPUs alone."""
+    import torch
+
+    try:
+        _adam(*torch.zeros((4, 1)), lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8)
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 @functools.cache

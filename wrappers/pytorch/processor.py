@@ -45,7 +45,8 @@ def capabilities() -> Dict[str, Any]:
 
 @functools.cache
 def has_onednn() -> bool:
-    """Whether PyTorch has oneDNN's linear layer as we call it: the name is not public."""
+    """Whether PyTorch has oneDNN's linear layer as we call it: the name is not public, and that of
+    2.0 knows no layer without an activation."""
     import torch
 
     if not torch.backends.mkldnn.is_available():
@@ -55,4 +56,13 @@ def has_onednn() -> bool:
         "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, "
         "str? algorithm) -> Tensor Y"
     )
-    return operator is not None and str(operator.default._schema) == known
+    if operator is None or str(operator.default._schema) != known:
+        return False
+    from .linear import onednn_linear
+
+    try:
+        # Of no rows, so that oneDNN computes nothing: it would settle how many kernels it keeps.
+        onednn_linear(torch.empty((0, 1)), torch.empty((1, 1)), None)
+    except RuntimeError:
+        return False
+    return True

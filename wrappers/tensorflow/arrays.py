@@ -71,17 +71,45 @@ def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
 
 def on_device(name: Optional[str]) -> ContextManager[Any]:
     """A context in which TensorFlow puts what it makes on a device. None, where there is but one:
-    to enter it takes as long as a small operation."""
+    to enter it takes as long as a small operation.
+
+    Raises ValueError if TensorFlow has no such device here.
+    """
     import tensorflow as tf
 
-    return contextlib.nullcontext() if name is None or _has_one_device() else tf.device(name)
+    return contextlib.nullcontext() if name is None or _is_the_only(name) else tf.device(name)
 
 
 @functools.cache
-def _has_one_device() -> bool:
+def _is_the_only(name: str) -> bool:
+    """Whether there is no other device than this one. Raises ValueError if it is not there:
+    TensorFlow would take another one, without a word."""
     import tensorflow as tf
 
-    return len(tf.config.list_logical_devices()) == 1
+    devices = [device.name for device in tf.config.list_logical_devices()]
+    if not any(_names(name, device) for device in devices):
+        raise ValueError(
+            f"Expected the name of a device that TensorFlow has here, which are "
+            f"{', '.join(devices)}, got {name!r}. Leave `device` out to follow Thinc's ops. If a "
+            "GPU is missing, see tf.config.list_physical_devices('GPU')."
+        )
+    return len(devices) == 1
+
+
+def _names(name: str, device: str) -> bool:
+    """Whether a name, in any of TensorFlow's spellings, is one of a device."""
+    import tensorflow as tf
+
+    try:
+        wanted = tf.DeviceSpec.from_string(name)
+    except ValueError:
+        return False
+    found = tf.DeviceSpec.from_string(device)
+    # What it leaves open may be any.
+    return all(
+        getattr(wanted, part) in (None, getattr(found, part))
+        for part in ("device_type", "device_index")
+    )
 
 
 def unaligned(array: Any) -> Any:

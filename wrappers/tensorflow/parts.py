@@ -3,6 +3,7 @@ were called with: Keras keeps the arguments of layers alone, and only if they ar
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import pickle
@@ -11,6 +12,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import keras
 import tensorflow as tf
+
+from ..tree import leaves
 
 # What Keras keeps in every layer and model for itself.
 KERAS_ATTRIBUTES = {*vars(keras.Layer()), *vars(keras.Model()), *vars(keras.Sequential())}
@@ -67,12 +70,11 @@ class _Pickler(pickle.Pickler):
         """The number of a function or class that stays the same object."""
         if not (self._in_this_process and isinstance(obj, (FunctionType, type))):
             return None
-        for cell in getattr(obj, "__closure__", None) or ():
-            if isinstance(cell.cell_contents, (keras.Layer, keras.Variable, tf.Module)):
-                raise ValueError(
-                    f"The function {obj.__qualname__} uses {cell.cell_contents!r} from outside of "
-                    "it, which a copy would share"
-                )
+        for used in leaves(_is_part, _used_from_outside(obj)):
+            raise ValueError(
+                f"The function {obj.__qualname__} uses {used!r} from outside of it, which a copy "
+                "would share"
+            )
         self.live.append(obj)
         return len(self.live) - 1
 
@@ -96,6 +98,20 @@ class _Pickler(pickle.Pickler):
             plain = next(kind for kind in (list, dict, set) if isinstance(obj, kind))
             return plain, (plain(obj),)
         return NotImplemented
+
+
+def _is_part(obj: Any) -> bool:
+    return isinstance(obj, (keras.Layer, keras.Variable, tf.Module))
+
+
+def _used_from_outside(function: Any) -> List[Any]:
+    """What a function finds in the one around it."""
+    found = []
+    for cell in getattr(function, "__closure__", None) or ():
+        # Nothing was assigned to some, or not yet.
+        with contextlib.suppress(ValueError):
+            found.append(cell.cell_contents)
+    return found
 
 
 def _is_keras(kind: type) -> bool:

@@ -34,7 +34,9 @@ def _parameter(values):
 
 def thread_state():
     """What the framework has set for this thread, and wrappers change for a pass."""
-    return torch.is_grad_enabled(), torch.get_num_threads(), torch.is_autocast_enabled("cpu")
+    before_2_4 = not hasattr(torch, "get_autocast_dtype")
+    autocast = torch.is_autocast_cpu_enabled() if before_2_4 else torch.is_autocast_enabled("cpu")
+    return torch.is_grad_enabled(), torch.get_num_threads(), autocast
 
 
 def linear(W, b):

@@ -1,5 +1,7 @@
 """PyTorch computes on the caller's memory, and nobody notices."""
 
+import contextlib
+
 import numpy
 import pytest
 import torch
@@ -80,16 +82,44 @@ def test_integers_may_be_written_too():
     assert_array_equal(ids, numpy.arange(5))
 
 
-def test_who_begins_to_write_later_is_told_so_once():
+@pytest.mark.parametrize("mode", [contextlib.nullcontext, torch.inference_mode])
+def test_who_begins_to_write_later_is_told_so_once(mode):
     class WritesIntoLong(nn.Module):
         def forward(self, X):
             return X.mul_(2) if len(X) > 3 else X * 2
 
     model, X = PyTorchWrapper(WritesIntoLong()), normal(5, 4)
-    model.predict(X[:2])
-    with pytest.raises(RuntimeError, match=r"WritesIntoLong has written into its input.*clone\(\)"):
-        model.predict(X.copy())
-    assert_array_equal(model.predict(X), X * 2)
+    words = r"WritesIntoLong has written into its input.*clone\(\)"
+    with mode():
+        model.predict(X[:2])
+        with pytest.raises(RuntimeError, match=words):
+            model.predict(X.copy())
+        assert_array_equal(model.predict(X), X * 2)
+    assert_array_equal(X, normal(5, 4))
+
+
+def test_in_inference_mode_the_input_is_copied_in_the_first_pass_alone():
+    class Seen(nn.Module):
+        def forward(self, X):
+            places.append(X.data_ptr())
+            return X * 2
+
+    places: list = []
+    model, X = PyTorchWrapper(Seen()), normal(5, 4)
+    with torch.inference_mode():
+        for _ in range(3):
+            assert_array_equal(model.predict(X), X * 2)
+    assert places[0] != X.ctypes.data and places[1:] == [X.ctypes.data] * 2
+
+
+def test_tensors_that_a_converter_makes_in_inference_mode_are_copied():
+    def convert_inputs(model, X, is_train):
+        return ArgsKwargs((torch.from_numpy(X),), {}), None
+
+    model, X = PyTorchWrapper(WritesAtOnce(), convert_inputs=convert_inputs), normal(5, 4)
+    with torch.inference_mode():
+        for _ in range(2):
+            assert_array_equal(model.predict(X), normal(5, 4) + 1)
     assert_array_equal(X, normal(5, 4))
 
 

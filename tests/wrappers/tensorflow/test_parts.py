@@ -63,14 +63,15 @@ def test_a_layer_in_two_places_is_one_in_the_copy():
     assert changed == {"first.kernel", "first.bias"}
 
 
-def test_what_cannot_be_copied_says_why_and_what_to_do():
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_what_cannot_be_copied_says_why_and_what_to_do(is_listed):
     import keras
 
     class Closed(keras.Model):
         def __init__(self, layer):
             super().__init__()
-            self.layer = layer
-            self.function = lambda X: layer(X) * 2
+            self.layer, layers = layer, [layer]
+            self.function = (lambda X: layers[0](X) * 2) if is_listed else lambda X: layer(X) * 2
 
         def call(self, X):
             return self.function(X)
@@ -85,3 +86,22 @@ def test_what_cannot_be_copied_says_why_and_what_to_do():
     # Bytes need no recipe.
     other = TensorFlowWrapper(Closed(keras.layers.Dense(3))).from_bytes(model.to_bytes())
     assert_array_equal(other.predict(normal(5, 4)), expected)
+
+
+def test_a_function_may_use_what_is_not_there_yet():
+    import keras
+
+    class Doubled(keras.Model):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+            self.function = lambda X: X * 2 if len(X.shape) else later
+            if layer is None:
+                later = 1
+
+        def call(self, X):
+            return self.function(self.layer(X))
+
+    model, X = TensorFlowWrapper(Doubled(keras.layers.Dense(3))), normal(5, 4)
+    expected = model.predict(X)
+    assert_array_equal(model.copy().predict(X), expected)
