@@ -66,8 +66,9 @@ class Checkpoint(NamedTuple):
             optimizer.nr_update[key] = count
             for kind in OF_PARAMETERS:
                 if f"{kind}/{i}" in self.tensors:
-                    value = ops.asarray(self.tensors[f"{kind}/{i}"].copy())
-                    getattr(optimizer, kind)[key] = value
+                    # Arrays of a file cannot be written to.
+                    value: Any = self.tensors[f"{kind}/{i}"].copy()
+                    getattr(optimizer, kind)[key] = ops.asarray(value)
             _keep_gradient(owner, name)
         optimizer._radam_buffer = self.header["radam"]
 
@@ -172,16 +173,20 @@ def _owners(models: Mapping[str, Model]) -> Iterator[Tuple[str, Owner]]:
 def _places(models: Mapping[str, Model]) -> Callable[[Tuple[int, str]], str]:
     """What finds the place of an optimizer's key. Layers and shims are counted apart, so that an id
     may be one of each."""
-    layers, shims = {}, {}
+    layers: Dict[int, Tuple[str, Model]] = {}
+    shims: Dict[int, str] = {}
     for place, owner in _owners(models):
-        (layers if isinstance(owner, Model) else shims).setdefault(owner.id, (place, owner))
+        if isinstance(owner, Model):
+            layers.setdefault(owner.id, (place, owner))
+        else:
+            shims.setdefault(owner.id, place)
 
     def place_of(key: Tuple[int, str]) -> str:
         number, name = key
         if number in layers and name in layers[number][1].param_names:
             return layers[number][0]
         elif number in shims:
-            return shims[number][0]
+            return shims[number]
         raise ValueError(
             f"The optimizer has updated a parameter {key}, which is in no model of the trained "
             f"components {list(models)}. Such a training cannot be resumed, so no checkpoint can "
