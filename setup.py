@@ -17,6 +17,8 @@ ROOTS = {
     "spacy_frameworks.wrappers": "wrappers",
     "spacy_frameworks.architectures": "architectures",
     "spacy_frameworks.training": "training",
+    "spacy_frameworks.components": "components",
+    "spacy_frameworks.commands": "commands",
 }
 
 packages = [
@@ -26,6 +28,8 @@ packages = [
 ]
 extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
+# The plots of `spacy frameworks compare`.
+extras["report"] = ["matplotlib>=3.8"]
 extras["dev"] = [
     "autograd>=1.8",
     "pytest>=8",

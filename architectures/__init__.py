@@ -19,6 +19,7 @@ from .networks import (
     get_parameters,
     set_parameters,
 )
+from .relations import EntityPairs, build_relation_model
 from .swap import swap_config, swap_framework
 from .tagger import build_tagger
 from .textcat import build_textcat, resize_output
@@ -26,6 +27,7 @@ from .words import UniqueTokens
 
 __all__ = [
     "BiLSTMEncoder",
+    "EntityPairs",
     "FeedForward",
     "TransformerEncoder",
     "UniqueTokens",
@@ -33,6 +35,7 @@ __all__ = [
     "build_bilstm_encoder",
     "build_feed_forward",
     "build_network",
+    "build_relation_model",
     "build_tagger",
     "build_textcat",
     "build_transformer_encoder",

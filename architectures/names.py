@@ -13,6 +13,8 @@ PREFIX = "spacy-frameworks."
 USE_FRAMEWORK = f"{PREFIX}use_framework.v1"
 
 _ARCHITECTURES = "spacy_frameworks.architectures"
+_COMPONENTS = "spacy_frameworks.components"
+_COMMANDS = "spacy_frameworks.commands"
 _TRAINING = "spacy_frameworks.training"
 _WRAPPERS = "spacy_frameworks.wrappers"
 
@@ -87,15 +89,41 @@ NAMES: tuple[Name, ...] = (
         "spacy-frameworks.UniqueTokens.v1",
         f"{_ARCHITECTURES}.words:UniqueTokens",
     ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.RelationModel.v1",
+        f"{_ARCHITECTURES}.relations:build_relation_model",
+        short="{token}RelationModel.v1",
+    ),
+    Name(
+        "spacy_architectures",
+        "spacy-frameworks.EntityPairs.v1",
+        f"{_ARCHITECTURES}.relations:EntityPairs",
+    ),
     Name("spacy_callbacks", USE_FRAMEWORK, f"{_TRAINING}.callbacks:use_framework"),
     Name(
         "spacy_callbacks",
         "spacy-frameworks.add_requirements.v1",
         f"{_ARCHITECTURES}.requirements:add_requirements",
     ),
-    # Not a command: spaCy's commands load it before they choose a GPU allocator by Thinc.
-    Name("spacy_cli", "spacy-frameworks", f"{_WRAPPERS}:set_gpu_allocator"),
+    Name(
+        "spacy_factories",
+        "relation_extractor",
+        f"{_COMPONENTS}.relation_extractor:make_relation_extractor",
+    ),
+    Name("spacy_cli", "frameworks", f"{_COMMANDS}:frameworks"),
+    Name("spacy_loggers", "spacy-frameworks.Logger.v1", f"{_TRAINING}.logger:create_logger"),
     Name("spacy_readers", "spacy-frameworks.Corpus.v1", f"{_TRAINING}.corpus:create_corpus"),
+    Name(
+        "spacy_readers",
+        "spacy-frameworks.RelationCorpus.v1",
+        f"{_COMPONENTS}.corpus:create_relation_corpus",
+    ),
+    Name(
+        "spacy_scorers",
+        "spacy-frameworks.relation_scorer.v1",
+        f"{_COMPONENTS}.relation_scorer:make_relation_scorer",
+    ),
     Name("thinc_layers", "spacy-frameworks.{token}Wrapper.v1", f"{_WRAPPERS}:{{token}}Wrapper"),
     Name(
         "thinc_layers",

@@ -1,5 +1,5 @@
 """PyTorch, TensorFlow, MXNet and JAX models in spaCy pipelines: `spacy_frameworks.wrappers`,
-`spacy_frameworks.architectures` and `spacy_frameworks.training`."""
+`spacy_frameworks.architectures`, `spacy_frameworks.training` and `spacy_frameworks.components`."""
 
 from importlib.metadata import version as _version
 

@@ -47,8 +47,9 @@ dropout = 0.2
 
 
 def architectures(section: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
-    """The sections of all architectures of this package in a config."""
-    if section.get("@architectures", "").startswith("spacy-frameworks."):
+    """The sections of all architectures of this package in a config that have a framework."""
+    is_ours = section.get("@architectures", "").startswith("spacy-frameworks.")
+    if is_ours and "framework" in section:
         yield section
     for value in section.values():
         if isinstance(value, dict):
@@ -214,7 +215,7 @@ def initialize(name: str, framework: str, **overrides: str) -> spacy.Language:
 
 def networks(nlp: spacy.Language) -> list[Model]:
     """The networks of this package."""
-    models = [component.model for _, component in nlp.pipeline]
+    models = [component.model for _, component in nlp.pipeline if hasattr(component, "model")]
     return [node for model in models for node in model.walk() if "network" in node.attrs]
 
 

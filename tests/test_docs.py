@@ -84,11 +84,10 @@ def folder(start, tmp_path) -> Path:
 )
 def test_the_blocks_of_a_page_run_as_printed(page, folder):
     before = ""
-    for block in blocks(page):
+    run_here = [block for block in blocks(page) if not block.directive.startswith("skip ")]
+    for block, following in zip(run_here, [*run_here[1:], None]):
         verb, _, rest = block.directive.partition(" ")
-        if verb == "skip":
-            continue
-        elif verb == "file":
+        if verb == "file":
             (folder / rest).write_text(block.text)
         elif verb == "line":
             place = re.fullmatch(r"(.+) of (\S+) as (\S+)", rest)
@@ -100,6 +99,9 @@ def test_the_blocks_of_a_page_run_as_printed(page, folder):
             execute(["bash", "-ec", block.text], folder, page, block)
         elif block.language == "python":
             before = before + block.text if verb == "continue" else block.text
+            if following is not None and following.directive == "continue":
+                # It runs with what is behind it, in one process.
+                continue
             execute([sys.executable, "-c", before], folder, page, block)
         else:
             raise AssertionError(f"{page.name}:{block.line}: nothing tests this block")

@@ -16,6 +16,7 @@ import os
 import threading
 import warnings
 from collections import Counter
+from importlib.metadata import version
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from pkgutil import resolve_name
 from typing import Any, Callable, Optional, Tuple
@@ -67,16 +68,21 @@ class Change:
 class Replacement(Change):
     """An attribute of a module or class, with something of ours in its place."""
 
-    def __init__(self, owner: str, name: str, ours: str, why: str, known: Known):
+    def __init__(
+        self, owner: str, name: str, ours: str, why: str, known: Known, needed: bool = False
+    ):
         """
         owner: The module, or "module:Class". It is imported when it is changed.
         name: The attribute.
         ours: What takes its place, as "module:name". It is imported when it is needed.
         why: What is gained by it.
         known: How the original is recognized.
+        needed: Whether nothing goes without it: where the original is not the one we know, it is a
+            RuntimeError instead of a warning.
         """
         super().__init__()
         self.owner, self.name, self.ours, self.why, self.known = owner, name, ours, why, known
+        self.needed = needed
         self._original: Any = _UNSEEN
         self._is_known = False
 
@@ -87,12 +93,18 @@ class Replacement(Change):
             return
         if found is not self._original:
             self._original, self._is_known = found, self.known(found)
-            if not self._is_known:
+            if not self._is_known and not self.needed:
                 warnings.warn(
                     f"{self.owner}.{self.name} is not the one that spacy-frameworks knows how to "
                     f"replace, and is left as it is. What is missed: {self.why}",
                     stacklevel=2,
                 )
+        if self.needed and not self._is_known:
+            raise RuntimeError(
+                f"{self.owner}.{self.name} of {version_of(self.owner)} is not the one that "
+                f"spacy-frameworks knows how to replace. What it is needed for: {self.why} "
+                "Something else may have replaced it; otherwise, install another version."
+            )
         if self._is_known:
             setattr(resolve_name(self.owner), self.name, ours)
 
@@ -107,6 +119,12 @@ class Replacement(Change):
             return vars(resolve_name(self.owner)).get(self.name)
         except (ImportError, AttributeError):
             return None
+
+
+def version_of(owner: str) -> str:
+    """The distribution in which a module is, with its version, such as "spacy 3.8.13"."""
+    name = owner.partition(".")[0]
+    return f"{name} {version(name)}"
 
 
 class ImportHook(Change):

@@ -78,7 +78,7 @@ class FrameworkShim(Shim):
         self.governs_dropout = False
         self._builder: Optional[Builder] = None
         if self._class.is_model(model):
-            self._seed()
+            self.seed()
             self.module = self._class(model, self.device, **options)
         else:
             self._builder = self._checked_builder(model)
@@ -140,7 +140,7 @@ class FrameworkShim(Shim):
         module = self.get_module()
         if not module.is_complete:
             if not module.is_materialized():
-                self._seed()
+                self.seed()
             module.materialize(inputs)
             self._check_dropout(module)
 
@@ -158,7 +158,7 @@ class FrameworkShim(Shim):
         check_runs_here(self.framework)
         remake = _Remake(self._builder, nO, nI)
         if seeds:
-            self._seed()
+            self.seed()
         model = remake()
         if not self._class.is_model(model):
             raise ValueError(
@@ -167,7 +167,7 @@ class FrameworkShim(Shim):
             )
         return self._class(model, self.device, remake=remake, **self._options)
 
-    def _seed(self) -> None:
+    def seed(self) -> None:
         """Let the seed that Thinc's `fix_random_seed` was given reach the framework's generator."""
         if self._draws:
             self._class.seed()

@@ -23,7 +23,14 @@ INSTALLED = [
     for entry in distribution("spacy-frameworks").entry_points
     if entry.group.startswith(("spacy_", "thinc_"))
 ]
-FUNCTIONS = ("spacy_architectures", "spacy_callbacks", "spacy_readers", "thinc_layers")
+FUNCTIONS = (
+    "spacy_architectures",
+    "spacy_callbacks",
+    "spacy_loggers",
+    "spacy_readers",
+    "spacy_scorers",
+    "thinc_layers",
+)
 
 
 def lines(group: str) -> list[str]:
@@ -100,7 +107,7 @@ def test_the_table_in_the_readme_has_every_name():
 def test_the_page_of_the_architectures_has_every_one():
     page = ROOT / "docs" / "architectures.md"
     named = on_page(page, r"^(?:## |\| )`spacy-frameworks.*$")
-    assert named == registered("spacy_architectures", "spacy_readers")
+    assert named == registered("spacy_architectures", "spacy_loggers", "spacy_readers")
 
 
 @pytest.mark.parametrize(

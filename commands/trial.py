@@ -1,0 +1,160 @@
+"""One training of a comparison, in a process of its own: `python -m spacy_frameworks.commands.trial
+FILE`, where the file has the settings of a `Trial` as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.training import Example
+
+# Updates that are not timed: tracing, compiling, first allocations.
+WARM_UP = 3
+# How many labels a matrix of confusions has at most.
+LABELS = 15
+
+
+class Trial(NamedTuple):
+    """What is trained.
+
+    config: Path of the config.
+    folder: Where the pipeline, the curve and the result are written.
+    seed: Of all that is random.
+    overrides: Values that replace those of the config, by their names with dots.
+    code: Path of a Python file that is imported first.
+    """
+
+    config: str
+    folder: str
+    seed: int
+    overrides: Dict[str, Any]
+    code: Optional[str]
+
+    @property
+    def curve(self) -> Path:
+        """A line of JSON for each evaluation, as the logger writes it."""
+        return Path(self.folder) / "curve.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """What came out. It is there when all of it is there."""
+        return Path(self.folder) / "result.json"
+
+
+def main(path: str) -> None:
+    """Run a trial."""
+    trial = Trial(**json.loads(Path(path).read_text(encoding="utf8")))
+    result = run(trial)
+    beside = trial.result.with_suffix(".new")
+    beside.write_text(json.dumps(result), encoding="utf8")
+    beside.replace(trial.result)
+
+
+def run(trial: Trial) -> Dict[str, Any]:
+    """Train, and measure what was trained.
+
+    Returns JSON values: "score" (the best of training's evaluations), "scores" (of the best
+    pipeline, by name), "confusions" (by component: labels, and counts by gold and predicted
+    label), "training" and "prediction" (words per second), "seconds", "memory" and "size" (bytes),
+    "curve" (what the logger wrote).
+    """
+    import statistics
+
+    import spacy
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train
+    from spacy.util import import_file, load_config, resolve_dot_names
+
+    if trial.code:
+        import_file("python_code", trial.code)
+    overrides = {**trial.overrides, "training.seed": trial.seed}
+    nlp = init_nlp(load_config(trial.config, overrides, interpolate=False))
+    nlp.config["training"]["logger"] = {
+        "@loggers": "spacy-frameworks.Logger.v1",
+        "progress": False,
+        "jsonl": str(trial.curve),
+    }
+    updates = _timed_updates(nlp)
+    begun = time.perf_counter()
+    train(nlp, Path(trial.folder), stdout=sys.stdout, stderr=sys.stderr)
+    seconds = time.perf_counter() - begun
+    curve = [json.loads(line) for line in trial.curve.read_text().splitlines()]
+
+    best = Path(trial.folder) / "model-best"
+    nlp = spacy.load(best)
+    config = nlp.config.interpolate()
+    (corpus,) = resolve_dot_names(config, [config["training"]["dev_corpus"]])
+    evaluated = [nlp.evaluate(list(corpus(nlp))) for _ in range(3)]
+    timed = updates[WARM_UP:] or updates
+    words, spent = (sum(column) for column in zip(*timed))
+    return {
+        "score": max(line["score"] for line in curve),
+        "scores": {name: value for name, value in evaluated[0].items() if name != "speed"},
+        "confusions": _confusions(nlp, list(corpus(nlp))),
+        "training": words / spent,
+        "prediction": statistics.median(scores["speed"] for scores in evaluated),
+        "seconds": seconds,
+        "memory": _peak_memory(),
+        "size": sum(file.stat().st_size for file in best.rglob("*") if file.is_file()),
+        "curve": curve,
+    }
+
+
+def _timed_updates(nlp: Language) -> List[Tuple[int, float]]:
+    """Words and seconds of each update from now on; reading and evaluating are not in them."""
+    updates: List[Tuple[int, float]] = []
+    update = nlp.update
+
+    def timed(examples: List[Example], **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        losses = update(examples, **kwargs)
+        updates.append((sum(map(len, examples)), time.perf_counter() - start))
+        return losses
+
+    nlp.update = timed
+    return updates
+
+
+def _peak_memory() -> int:
+    """Bytes that this process had at most."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _confusions(nlp: Language, examples: List[Example]) -> Dict[str, Any]:
+    """For tags and exclusive categories: how often which label was predicted in place of which."""
+    pairs: Dict[str, Counter] = {}
+    docs = nlp.pipe([example.predicted for example in examples])
+    for example, doc in zip(examples, docs):
+        example.predicted = doc
+        if "tagger" in nlp.pipe_names:
+            gold = example.get_aligned("TAG", as_string=True)
+            tags = [(g, token.tag_) for g, token in zip(gold, doc) if g]
+            pairs.setdefault("tagger", Counter()).update(tags)
+        right = [label for label, value in example.reference.cats.items() if value == 1.0]
+        if "textcat" in nlp.pipe_names and len(right) == 1 and doc.cats:
+            predicted = max(doc.cats, key=doc.cats.__getitem__)
+            pairs.setdefault("textcat", Counter()).update([(right[0], predicted)])
+    return {name: _matrix(counted) for name, counted in pairs.items()}
+
+
+def _matrix(counted: Counter) -> Dict[str, Any]:
+    """The counts of the labels that are most often confused."""
+    often: Counter = Counter()
+    for (gold, predicted), n in counted.items():
+        often.update({gold: n, predicted: n} if gold != predicted else {gold: 0})
+    labels = sorted(label for label, _ in often.most_common(LABELS))
+    rows = [[counted[gold, predicted] for predicted in labels] for gold in labels]
+    return {"labels": labels, "counts": rows, "of": len(often)}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

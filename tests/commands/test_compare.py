@@ -1,0 +1,233 @@
+"""Comparisons of a few steps, by spaCy's command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from spacy_frameworks.commands.report import rows_of, write_report
+
+from ..frameworks import ONE_OR_ALL
+from ..pipelines import CONFIGS, FEW, spacy_command
+
+SOME = {**FEW, "training.max_steps": 6, "training.eval_frequency": 3}
+OVERRIDES = [argument for name, value in SOME.items() for argument in (f"--{name}", value)]
+# What is imported in front of each training, which has its settings as an argument.
+FAILS = """
+import sys
+if "tagger-Thinc-1" in sys.argv[-1]:
+    raise RuntimeError("There is no memory left, and <b>that</b> is all.")
+"""
+
+
+def compare(folder, *arguments, fails=False):
+    command = ("frameworks", "compare", CONFIGS / "tagger.cfg", *arguments, *OVERRIDES)
+    return spacy_command(*command, cwd=folder, fails=fails)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A folder with a comparison of two configs and two seeds, of which one training failed."""
+    folder = tmp_path_factory.mktemp("compared")
+    (folder / "fails.py").write_text(FAILS)
+    also = ("--also", CONFIGS / "textcat.cfg", "--code", "fails.py")
+    done = compare(folder, *also, "--frameworks", "Thinc", "--seeds", 2)
+    return folder, done
+
+
+@pytest.fixture(scope="module")
+def results(compared):
+    return json.loads((compared[0] / "comparison" / "results.json").read_text())
+
+
+def test_the_last_line_is_the_path_of_the_report(compared):
+    folder, done = compared
+    path = done.stdout.splitlines()[-1]
+    assert path == "comparison/report.html"
+    assert (folder / path).stat().st_size > 10_000
+
+
+def test_results_have_what_was_measured(results):
+    assert [(run["config"], run["seed"]) for run in results["runs"]] == [
+        ("tagger", 0),
+        ("tagger", 1),
+        ("textcat", 0),
+        ("textcat", 1),
+    ]
+    for run in results["runs"]:
+        if "error" in run:
+            continue
+        assert [line["step"] for line in run["curve"]] == [0, 3, 6]
+        assert run["score"] == max(line["score"] for line in run["curve"])
+        assert run["training"] > 100
+        assert run["prediction"] > 100
+        assert 1e8 < run["memory"] < 1e10
+        assert run["size"] > 1e5
+    tagger, _, textcat, _ = results["runs"]
+    assert tagger["scores"]["tag_acc"] == pytest.approx(tagger["score"], abs=1e-6)
+    assert set(textcat["scores"]["cats_f_per_type"]) == set(
+        textcat["confusions"]["textcat"]["labels"]
+    )
+    assert sum(map(sum, textcat["confusions"]["textcat"]["counts"])) == FEW["corpora.dev.limit"]
+
+
+def test_a_training_that_fails_is_a_row_with_its_error_and_not_the_end(compared, results):
+    _, done = compared
+    error = "RuntimeError: There is no memory left, and <b>that</b> is all."
+    failed = [run for run in results["runs"] if "error" in run]
+    assert [(run["config"], run["seed"], run["error"]) for run in failed] == [("tagger", 1, error)]
+    assert " ".join(done.stdout.split()).count(error) == 1
+
+
+def test_it_goes_on_with_what_is_missing(compared, results, tmp_path):
+    folder, _ = compared
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    runs = tmp_path / "comparison" / "runs"
+    # As an interruption leaves it.
+    (runs / "textcat-Thinc-0" / "result.json").unlink()
+    before = {path: path.stat().st_mtime for path in runs.glob("*/result.json")}
+    also = ("--also", CONFIGS / "textcat.cfg", "--code", "fails.py")
+    done = compare(tmp_path, *also, "--frameworks", "Thinc", "--seeds", 2)
+    assert "2 of 4 trainings are done already" in done.stdout
+    after = {path: path.stat().st_mtime for path in runs.glob("*/result.json")}
+    assert set(after) - set(before) == {runs / "textcat-Thinc-0" / "result.json"}
+    assert {path: after[path] for path in before} == before
+    again = json.loads((tmp_path / "comparison" / "results.json").read_text())
+    for first, second in zip(results["runs"], again["runs"]):
+        # One seed is one training.
+        assert first.get("score") == second.get("score")
+
+
+def test_results_of_other_values_are_not_mixed_or_overwritten(compared):
+    folder, _ = compared
+    before = (folder / "comparison" / "results.json").read_text()
+    other = ("--frameworks", "Thinc", "--training.dropout", "0.4")
+    done = compare(folder, *other, fails=True)
+    assert "--force" in done.stdout + done.stderr
+    assert (folder / "comparison" / "results.json").read_text() == before
+
+
+def test_errors_say_what_to_do(tmp_path):
+    done = compare(tmp_path, "--frameworks", "tensorflo", fails=True)
+    assert "Did you mean 'TensorFlow'?" in " ".join((done.stdout + done.stderr).split())
+    assert not (tmp_path / "comparison" / "runs").exists()
+
+
+def test_ctrl_c_ends_the_training_too(tmp_path):
+    command = [sys.executable, "-m", "spacy", "frameworks", "compare", str(CONFIGS / "tagger.cfg")]
+    running = subprocess.Popen(
+        [*command, "--frameworks", "Thinc", "--corpora.train.limit", "40"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    curve = tmp_path / "comparison" / "runs" / "tagger-Thinc-0" / "curve.jsonl"
+    until = time.monotonic() + 120
+    while not (curve.exists() and curve.read_text()) and time.monotonic() < until:
+        time.sleep(0.1)
+    (child,) = _children_of(running.pid)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def _children_of(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+@pytest.mark.parametrize("framework", ONE_OR_ALL)
+def test_it_trains_in_the_framework(framework, tmp_path):
+    compare(tmp_path, "--frameworks", framework)
+    (run,) = json.loads((tmp_path / "comparison" / "results.json").read_text())["runs"]
+    assert run["score"] > 0
+    assert (
+        f'framework = "{framework}"'
+        in (tmp_path / run["folder"] / "model-best" / "config.cfg").read_text()
+    )
+
+
+# The report
+
+
+@pytest.fixture(scope="module")
+def page(compared):
+    return (compared[0] / "comparison" / "report.html").read_text()
+
+
+def test_the_page_needs_nothing_else(page):
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="(?!#)', page)
+    assert "@import" not in page
+
+
+def test_every_plot_says_what_is_on_it(page):
+    plots = re.findall(r"<figure><svg ([^>]*)>", page)
+    # Score and loss by step and by second, of each config.
+    assert len(plots) == 8
+    for attributes in plots:
+        assert 'role="img"' in attributes
+        assert re.search(r'aria-label="Lines of the .+Thinc ends at [\d.e+]+', attributes)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_has_scores_labels_confusions_errors_and_configs(page, results):
+    score = results["runs"][0]["score"]
+    assert f"<td>{score:.4f}</td>" in page
+    assert "<h3>cats_f_per_type</h3>" in page
+    assert "what textcat confuses, 5 labels" in page
+    # Nothing of what was printed becomes part of the page.
+    assert "<b>that</b>" not in page
+    assert "&lt;b&gt;that&lt;/b&gt;" in page
+    assert "tagger-Thinc.cfg" in page
+    assert "--training.max_steps 6" in page
+
+
+def test_in_a_browser_it_is_as_wide_as_the_window(compared, tmp_path):
+    """In Chromium, on a desktop and on a phone. Wide tables scroll on their own."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    page = (compared[0] / "comparison" / "report.html").read_text()
+    numbers = "root.scrollWidth, innerWidth, document.querySelectorAll('figure svg').length"
+    tells = (
+        "<script>const root = document.documentElement;"
+        f"document.title = [{numbers}].join(' ')</script></body>"
+    )
+    (tmp_path / "page.html").write_text(page.replace("</body>", tells))
+    for width in (500, 1200):
+        done = subprocess.run(
+            [
+                chromium,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+                *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+                *("--disable-component-update", f"--user-data-dir={tmp_path / str(width)}"),
+                *(f"--window-size={width},900", "--dump-dom", f"file://{tmp_path / 'page.html'}"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", done.stdout)
+        assert found, done.stderr
+        wide, window, plots = map(int, found.groups())
+        assert wide <= window == width
+        assert plots == 8
+
+
+def test_frameworks_of_which_every_seed_failed_have_a_row(tmp_path):
+    runs = [{"config": "c", "framework": "MXNet", "seed": 0, "folder": "f", "error": "It failed."}]
+    results = {"runs": runs, "versions": {}, "machine": {"system": "s", "cores": 2}}
+    write_report({**results, "command": "spacy", "configs": {}}, tmp_path / "report.html")
+    assert "failed, seed 0: It failed." in (tmp_path / "report.html").read_text()
+    (row,) = rows_of(results)
+    assert row.errors == ["seed 0: It failed."]

@@ -1,0 +1,75 @@
+import shutil
+
+import pytest
+import spacy
+from spacy.cli import app
+from spacy.tokens import DocBin
+from spacy_frameworks.commands.convert import compared
+from spacy_frameworks.training import create_corpus
+from typer.testing import CliRunner
+
+from ..pipelines import predictions, train_config
+
+pytestmark = pytest.mark.pytorch
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_config("shared_tok2vec", "PyTorch", tmp_path_factory.mktemp("out"))
+
+
+def convert(*arguments, fails=False):
+    done = CliRunner().invoke(app, ["frameworks", "convert", *map(str, arguments)])
+    assert done.exit_code == int(fails), f"{done.output}\n{done.exception}"
+    return " ".join(done.output.split())
+
+
+def test_a_pipeline_is_written_after_both_have_predicted_the_same(trained, tmp_path):
+    out = tmp_path / "folders" / "out"
+    said = convert(trained, out, "--to", "Thinc")
+    assert "On 40 docs, 0 of" in said
+    converted, expected = predictions(spacy.load(out)), predictions(spacy.load(trained))
+    for name in expected:
+        assert abs(converted[name] - expected[name]).max() < 1e-5
+    assert spacy.load(out).config["vars"]["framework"] == "Thinc"
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    # It is there now.
+    assert "--force" in convert(trained, out, "--to", "Thinc", fails=True)
+    (out / "left").write_text("")
+    convert(trained, out, "--to", "Thinc", "--force")
+    assert not (out / "left").exists()
+
+
+def test_docs_of_ones_own_are_predicted(trained, tmp_path):
+    corpus = create_corpus({"train": None, "dev": None}, "dev", limit=3)
+    docs = [example.reference for example in corpus(spacy.blank("en"))]
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    said = convert(trained, tmp_path / "o", "--to", "Thinc", "--verify", tmp_path / "dev.spacy")
+    assert f"On 3 docs, 0 of {sum(map(len, docs))} tokens" in said
+
+
+def test_other_predictions_are_found(trained):
+    nlp, other = spacy.load(trained), spacy.load(trained)
+    assert compared(nlp, other) == (40, 0, compared(nlp, other).of, 0.0)
+    softmax = [node for node in other.get_pipe("tagger").model.walk() if node.shims][-1]
+    shim = softmax.shims[0]
+    for handle in shim.module.parameters().values():
+        shim.module.set_value(handle, -shim.module.get_value(handle))
+    found = compared(nlp, other)
+    assert found.tokens > found.of / 2
+    assert found.cats == 0
+
+
+def test_errors_say_what_to_do_and_write_nothing(trained, tmp_path):
+    out = tmp_path / "out"
+    assert "Did you mean 'MXNet'?" in convert(trained, out, "--to", "mxnt", fails=True)
+    assert "no_such_model" in convert("no_such_model", out, "--to", "Thinc", fails=True)
+    missing = ("--verify", tmp_path / "no.spacy")
+    assert "no.spacy" in convert(trained, out, "--to", "Thinc", *missing, fails=True)
+    (tmp_path / "bad.spacy").write_bytes(b"no docs")
+    convert(trained, out, "--to", "Thinc", "--verify", tmp_path / "bad.spacy", fails=True)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(trained, damaged)
+    (damaged / "config.cfg").unlink()
+    assert "config.cfg" in convert(damaged, out, "--to", "Thinc", fails=True)
+    assert not out.exists()

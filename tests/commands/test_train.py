@@ -1,0 +1,123 @@
+"""`spacy frameworks train`, on files on disk, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from numpy.testing import assert_array_equal
+from spacy.cli.init_config import init_config
+from spacy.tokens import DocBin
+from spacy_frameworks.training.corpus import create_corpus
+
+from ..frameworks import NOT_THINCS, needs_all
+
+SETTINGS = [
+    *("--paths.train", "train.spacy", "--paths.dev", "dev.spacy"),
+    *("--training.max_steps", "3", "--training.eval_frequency", "3", "--training.dropout=0.0"),
+]
+
+# Ends the process of rank 1 in its second step.
+CODE = """
+import os, spacy, sys
+
+@spacy.registry.callbacks("test.goes_away.v1")
+def goes_away():
+    def before_update(nlp, at):
+        if at["step"] == 1 and os.environ.get("RANK") == "1":
+            raise KeyError("the disk is full")
+    return before_update
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    for split, limit in (("train", 20), ("dev", 4)):
+        corpus = create_corpus({"train": None, "dev": None}, split, limit=limit)
+        docs = [example.reference for example in corpus(spacy.blank("en"))]
+        DocBin(docs=docs).to_disk(folder / f"{split}.spacy")
+    init_config(lang="en", pipeline=["tagger"], silent=True).to_disk(folder / "tagger.cfg")
+    (folder / "code.py").write_text(CODE)
+    return folder
+
+
+def run(folder: Path, *command: Any, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def weights(path: Path) -> list:
+    model = spacy.load(path).get_pipe("tagger").model
+    return [n.get_param(name) for n in model.walk() for name in n.param_names if n.has_param(name)]
+
+
+def test_one_process_trains_what_spacys_command_does_without_any_framework(folder):
+    for command, output in ((["train"], "stock"), (["frameworks", "train"], "one")):
+        done = run(folder, "-m", "spacy", *command, "tagger.cfg", "-o", output, *SETTINGS)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("Saved pipeline to output directory") == 1
+    for one, other in zip(weights(folder / "stock/model-last"), weights(folder / "one/model-last")):
+        assert_array_equal(one, other)
+
+
+def test_several_processes_need_pytorch(folder):
+    code = "import sys; sys.modules['torch'] = None; from spacy.cli import setup_cli; setup_cli()"
+    done = run(folder, "-c", code, "frameworks", "train", "tagger.cfg", "--processes", "2")
+    assert done.returncode == 1
+    assert "PyTorch is not installed" in done.stderr
+    assert 'pip install "spacy-frameworks[pytorch]"' in done.stderr
+
+
+@pytest.mark.pytorch
+def test_torchrun_starts_it_and_one_process_prints(folder):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["-m", "spacy", "frameworks", "train", "tagger.cfg", "--output", "two"]
+    done = run(folder, *torchrun, *command, *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Initialized pipeline") == 1
+    assert done.stdout.count("Saved pipeline to output directory") == 1
+    # The words of all processes, and the scores of step 0 and 3.
+    assert len(re.findall(r"^ +\d+ +[03] +\d", done.stdout, re.MULTILINE)) == 2
+    assert spacy.load(folder / "two/model-best").pipe_names == ["tok2vec", "tagger"]
+
+
+@pytest.mark.pytorch
+def test_an_error_in_one_process_ends_all_and_is_told_once(folder):
+    callback = ["--code", "code.py", '--training.before_update={"@callbacks":"test.goes_away.v1"}']
+    command = ["frameworks", "train", "tagger.cfg", "--processes", "2"]
+    done = run(folder, "-m", "spacy", *command, *callback, *SETTINGS)
+    assert done.returncode == 1
+    assert "KeyError: 'the disk is full'" in done.stderr
+    said = " ".join(done.stdout.split())
+    assert re.search(r"The process of rank 1 \(pid \d+\) ended with exit code 1", said)
+
+
+LIGHT = """
+import sys
+from spacy.cli import app
+from spacy.util import registry
+registry.cli.get_all()
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+print(*[group.name for group in app.registered_groups])
+"""
+
+
+@needs_all
+def test_the_group_is_in_spacys_command_line_and_imports_no_framework(run_python, tmp_path):
+    loaded, groups = run_python(LIGHT, cwd=tmp_path).splitlines()[-2:]
+    assert not set(NOT_THINCS) & {*loaded.split()}
+    assert "frameworks" in groups.split()
