@@ -96,6 +96,12 @@ def _check_scaling(leaves_overflows_out: bool, place: str) -> None:
 
 def _of_framework(shim: FrameworkShim, place: str) -> Iterator[Parameter]:
     module = shim.get_module()
+    if not module.is_called():
+        raise ValueError(
+            f"{place} makes its parameters when it is first called, and was not called yet, so that "
+            "each process would make its own. Initialize the model with a sample of its inputs, "
+            "as `model.initialize(X=...)` in the component's `initialize`, or train in one process."
+        )
     for name, handle in module.parameters().items():
 
         def get_value(handle: Any = handle) -> Any:
