@@ -98,7 +98,7 @@ def _of_framework(shim: FrameworkShim, place: str) -> Iterator[Parameter]:
     module = shim.get_module()
     if not module.is_called():
         raise ValueError(
-            f"{place} makes its parameters when it is first called, and was not called yet, so that "
+            f"{place} makes its parameters when it is first called, which has not been, so that "
             "each process would make its own. Initialize the model with a sample of its inputs, "
             "as `model.initialize(X=...)` in the component's `initialize`, or train in one process."
         )

@@ -27,8 +27,8 @@ def initialized(config: Config, group: Group, use_gpu: int = -1) -> Language:
     config: As spaCy's `init_nlp` takes it.
     use_gpu: The number of this process's GPU; -1 if it trains on CPU.
     """
-    # Without a seed, each process would begin anywhere. They have not compared their configs yet, so
-    # that they all exchange one, whatever theirs says.
+    # Without a seed, each process would begin anywhere. All exchange one, whatever their configs
+    # say, which they have not compared yet.
     seed = group.from_first(random.getrandbits(31))
     if config.interpolate().get("training", {}).get("seed") is None:
         fix_random_seed(seed)
