@@ -45,8 +45,9 @@ _ANNOTATION += [ENT_IOB, ENT_TYPE, ENT_ID, ENT_KB_ID]
 
 
 def check_settings(nlp: Language, group: Group, **options: bool) -> None:
-    """Raise DisagreementError, in all processes, if their configs differ in anything but paths, or
-    the versions of their packages, the labels of their components, or options of the command."""
+    """Raise DisagreementError, in all processes, if their configs differ in anything but paths and
+    the logger, or the versions of their packages, the labels of their components, or options of the
+    command."""
     given = {f"--{name}": is_given for name, is_given in options.items()}
     found = {**given, **settings(nlp), **_versions(), **_labels(nlp)}
     _check_same(found, "settings or versions", group)
@@ -54,9 +55,11 @@ def check_settings(nlp: Language, group: Group, **options: bool) -> None:
 
 def settings(nlp: Language) -> Dict[str, str]:
     """What the config of a pipeline says, without paths: another machine may have its files at
-    other places."""
+    other places. Without the logger, too, which may have to write another file than the one that
+    is there already."""
     config = nlp.config.copy()
     _clear(config.get("paths", {}))
+    config["training"].pop("logger", None)
     return {f"[{name}]": value for name, value in _flat(config.interpolate()).items()}
 
 

@@ -54,12 +54,16 @@ def test_labels_and_options_are_the_same_in_all():
         check_settings(nlp, First(**{"--output": False}), output=True)
 
 
-def test_paths_may_differ_in_sections_of_paths_too():
+def test_paths_may_differ_in_sections_of_paths_too_and_the_logger():
     config = init_config(lang="en", pipeline=["tagger"], silent=True)
     config["corpora"]["train"]["path"] = "${paths.sub.train}"
     found = []
     for path in ("a.spacy", "b.spacy"):
         config["paths"]["sub"] = {"train": path}
+        config["training"]["logger"] = {
+            "@loggers": "spacy.ConsoleLogger.v3",
+            "output_file": f"{path}.jsonl",
+        }
         found.append(settings(spacy.util.load_model_from_config(config, auto_fill=True)))
     assert found[0] == found[1]
     assert found[0]["[corpora.train.path]"] == "None"
