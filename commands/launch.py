@@ -47,9 +47,10 @@ def launch(processes: int) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "spacy", *sys.argv[1:])
     except ChildFailedError as error:
-        # Those that have lost the connection to another one fail after it, and may be seen at once.
+        # In the order in which they were seen. Those that the launcher has ended, by SIGTERM, come
+        # last. Those that have lost the connection to one that was killed may come before it.
         failures = error.failures.items()
-        rank, failure = min(failures, key=lambda item: (item[1].exitcode > 0, item[1].timestamp))
+        rank, failure = min(failures, key=lambda item: not _was_killed(item[1].exitcode))
         if failure.exitcode < 0:
             how = f"was ended by {signal.Signals(-failure.exitcode).name}"
         else:
@@ -62,6 +63,10 @@ def launch(processes: int) -> None:
     except SignalException as error:
         msg.fail(f"The training was ended by {error.sigval.name}.")
         sys.exit(128 + error.sigval)
+
+
+def _was_killed(code: int) -> bool:
+    return code < 0 and code != -signal.SIGTERM
 
 
 def end_with_launcher() -> None:

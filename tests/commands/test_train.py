@@ -25,15 +25,17 @@ SETTINGS = [
     *("--training.max_steps", "3", "--training.eval_frequency", "3", "--training.dropout=0.0"),
 ]
 
-# Ends the process of rank 1 in its second step.
+# Ends the process of rank 1 in its second step, while that of rank 0 is at something that lasts.
 CODE = """
-import os, spacy, sys
+import os, spacy, time
 
 @spacy.registry.callbacks("test.goes_away.v1")
 def goes_away():
     def before_update(nlp, at):
-        if at["step"] == 1 and os.environ.get("RANK") == "1":
-            raise KeyError("the disk is full")
+        if at["step"] == 1:
+            if os.environ.get("RANK") == "1":
+                raise KeyError("the disk is full")
+            time.sleep(200)
     return before_update
 """
 
