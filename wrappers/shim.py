@@ -172,6 +172,12 @@ class FrameworkShim(Shim):
         if self._draws:
             self._class.seed()
 
+    def seed_passes(self) -> None:
+        """Let what the model draws in its passes, where that is not of NumPy's or Python's
+        generator, begin anew at a number from NumPy's."""
+        if self._draws and self.module is not None:
+            self.module.seed_passes()
+
     def _checked_builder(self, builder: Any) -> Builder:
         # A class would be called with (nO, nI) where most frameworks expect (nI, nO), and a Thinc
         # model is callable too.
