@@ -128,9 +128,11 @@ def train(
 
     config_path, output_path, overrides: As spaCy's `train` takes them.
     use_gpu: The number of this process's GPU; -1 if it trains on CPU.
-    Exits with 1 if the config is not valid, or if the processes do not train the same.
+    Exits with 1 if the config is not valid, if the processes do not train the same, or if there is
+    nothing to resume.
     """
     from ..training.parallel.agreement import DisagreementError
+    from ..training.parallel.checkpoint import ResumeError
     from ..training.parallel.train import initialized
     from ..training.parallel.train import train as train_nlp
 
@@ -155,7 +157,14 @@ def train(
     try:
         train_nlp(nlp, output_path, group, use_gpu=use_gpu, resume=resume)
     except DisagreementError as error:
-        msg.fail("The processes do not train the same", error)
-        # Whoever goes first takes the others along, who may not have printed yet.
-        group.from_first(None)
-        sys.exit(1)
+        _fail_together("The processes do not train the same", error, group)
+    except ResumeError as error:
+        _fail_together("The training cannot be resumed", error, group)
+
+
+def _fail_together(title: str, error: Exception, group: Group) -> None:
+    """Exit where all processes have the same error."""
+    msg.fail(title, error)
+    # Whoever goes first takes the others along, who may not have printed yet.
+    group.from_first(None)
+    sys.exit(1)
