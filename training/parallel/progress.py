@@ -46,17 +46,18 @@ class Progress:
         """
         if self.output is None:
             raise ResumeError("A training goes on where it was saved: expected an output folder.")
-        data, error = None, None
+        # The bytes, or what is wrong with them.
+        found: Any = None
         if self.group.rank == 0:
             try:
-                data = self.output.read_checkpoint()
-                checkpoint.read(data, self.output.checkpoint).check(self.settings, self.group.size)
-            except ResumeError as raised:
-                error = raised
-        data, error = self.group.from_first((data, error))
-        if error is not None:
-            raise error
-        self._ahead = checkpoint.read(data, self.output.checkpoint)
+                found = self.output.read_checkpoint()
+                checkpoint.read(found, self.output.checkpoint).check(self.settings, self.group.size)
+            except ResumeError as error:
+                found = error
+        found = self.group.from_first(found)
+        if isinstance(found, ResumeError):
+            raise found
+        self._ahead = checkpoint.read(found, self.output.checkpoint)
         self._scores = iter(self._ahead.header["scores"])
 
     def restore(self, models: Mapping[str, Model]) -> None:
