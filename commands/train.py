@@ -133,6 +133,7 @@ def train(
     """
     from ..training.parallel.agreement import DisagreementError
     from ..training.parallel.checkpoint import ResumeError
+    from ..training.parallel.output import Output
     from ..training.parallel.train import initialized
     from ..training.parallel.train import train as train_nlp
 
@@ -146,6 +147,11 @@ def train(
             output_path.mkdir(parents=True)
             msg.good(f"Created output directory: {output_path}")
         msg.info(f"Saving to output directory: {output_path}")
+        if not resume and Output(output_path).checkpoint.exists():
+            msg.warn(
+                "A training in this directory was ended. What it saved is replaced when this one "
+                "saves for the first time. To go on with it instead, add --resume."
+            )
     setup_gpu(use_gpu, silent=group.rank > 0)
     with show_validation_error(config_path):
         config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
