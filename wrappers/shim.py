@@ -172,6 +172,12 @@ class FrameworkShim(Shim):
         if self._draws:
             self._class.seed()
 
+    def reseed(self) -> None:
+        """Let what the model draws from here on follow from the state of NumPy's generator."""
+        self.seed()
+        if self.module is not None:
+            self.module.seed_layers()
+
     def _checked_builder(self, builder: Any) -> Builder:
         # A class would be called with (nO, nI) where most frameworks expect (nI, nO), and a Thinc
         # model is callable too.

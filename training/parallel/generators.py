@@ -4,7 +4,7 @@ training, as for dropout, is another in each."""
 from __future__ import annotations
 
 import random
-from typing import Any, Dict, Iterable, Iterator, Sequence, Tuple, TypeVar
+from typing import Any, Iterable, Iterator, Sequence, Tuple, TypeVar
 
 import numpy
 from thinc.api import fix_random_seed
@@ -42,13 +42,9 @@ def _seed_for(rank: int, parameters: Sequence[Parameter]) -> None:
     which all generators began."""
     common = numpy.random.randint(2**31)
     fix_random_seed(int(numpy.random.SeedSequence([common, rank]).generate_state(1)[0]))
-    shims: Dict[str, FrameworkShim] = {
-        parameter.owner.framework: parameter.owner
-        for parameter in parameters
-        if isinstance(parameter.owner, FrameworkShim)
-    }
-    for framework in sorted(shims):
-        shims[framework].seed()
+    owners = (parameter.owner for parameter in parameters)
+    for shim in dict.fromkeys(owner for owner in owners if isinstance(owner, FrameworkShim)):
+        shim.reseed()
 
 
 def _state() -> Tuple[Any, Any]:

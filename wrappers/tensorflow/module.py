@@ -111,6 +111,13 @@ class TensorFlowModule(FrameworkModule):
         # Keras's layers ask Python's generator for their seeds; those of a tf.Module need not.
         tf.random.set_seed(numpy.random.randint(2**31))
 
+    def seed_layers(self) -> None:
+        for layer in _named_layers(self.model).values():
+            for generator in vars(layer).values():
+                if isinstance(generator, keras.random.SeedGenerator):
+                    # The seed, and how often it was used.
+                    generator.state.assign([numpy.random.randint(2**31), 0])
+
     # Running
 
     def _forget_traces(self) -> None:
