@@ -30,6 +30,8 @@ extras = {fw.id: list(fw.requirements) for fw in FRAMEWORKS}
 extras["all"] = [line for lines in extras.values() for line in lines]
 # The plots of `spacy frameworks compare`.
 extras["report"] = ["matplotlib>=3.8"]
+# Ray Train asks Ray's dashboard for the state of its processes.
+extras["ray"] = [*extras["pytorch"], "ray[default,train]>=2.60"]
 extras["dev"] = [
     "autograd>=1.8",
     "pytest>=8",

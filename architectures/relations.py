@@ -56,10 +56,17 @@ def build_relation_model(
     RETURNS (Model): From docs to an array with a row for each pair of the batch, in the order of
         attrs["find_pairs"](docs).
 
-    Raises ValueError from `initialize` if nO is more than the number of relations in the data.
-    Only with nO = None, relations can be added later.
+    Raises ValueError if `pairs` does not say what its pairs are, and from `initialize` if nO is
+    more than the number of relations in the data. Only with nO = None, relations can be added
+    later.
     """
     pairs = EntityPairs() if pairs is None else pairs
+    if "find_pairs" not in pairs.attrs:
+        raise ValueError(
+            f"The sublayer '{pairs.name}' has no attrs['find_pairs'], a function from docs to the "
+            "pairs that its rows are about: (number of the doc, head, child) of each. Set it, as "
+            "spacy-frameworks.EntityPairs.v1 does."
+        )
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
     model: Model[List[Doc], Floats2d] = chain(
         per_pair(any_batch(tok2vec), pairs), network, logistic_output(nO)

@@ -65,7 +65,7 @@ class Difference(NamedTuple):
     """Between the predictions of two pipelines.
 
     docs: How many were predicted.
-    tokens: How many tokens have another annotation.
+    tokens: How many tokens have another annotation, or docs other extension attributes.
     of: How many tokens there are.
     cats: The largest difference of the score of a category.
     """
@@ -92,6 +92,7 @@ def compared(one: Language, other: Language, path: Optional[Path] = None) -> Dif
     for first, second in zip(_predicted(one, words), _predicted(other, words)):
         docs, of = docs + 1, of + len(first)
         tokens += sum(a != b for a, b in zip(_annotations(first), _annotations(second)))
+        tokens += not _alike(first.user_data, second.user_data)
         scores = (abs(first.cats[label] - second.cats[label]) for label in first.cats)
         cats = max(cats, *scores, 0.0)
     return Difference(docs, tokens, of, cats)
@@ -114,6 +115,17 @@ def _predicted(nlp: Language, words: List[Tuple[List[str], List[bool]]]) -> Iter
     from spacy.tokens import Doc
 
     return nlp.pipe(Doc(nlp.vocab, words=text, spaces=spaces) for text, spaces in words)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether JSON values are the same, floats up to their tolerance."""
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= TOLERANCE
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
 
 
 def _annotations(doc: Doc) -> Iterator[Tuple[Any, ...]]:

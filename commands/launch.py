@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 import uuid
 
 from wasabi import msg
@@ -16,12 +18,13 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def launch(processes: int) -> None:
-    """Run this process's own command in so many processes, by torchrun's launcher, and exit with 1
-    if one of them fails.
+    """Run this process's own command in so many processes, by torchrun's launcher, and exit with an
+    error if one of them fails, or a signal ends this one.
 
     Raises ImportError with the line that installs PyTorch if it is not there.
     """
     require("pytorch")
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -41,7 +44,9 @@ def launch(processes: int) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "spacy", *sys.argv[1:])
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
+        # Those that have lost the connection to another one fail after it, and may be seen at once.
+        failures = error.failures.items()
+        rank, failure = min(failures, key=lambda item: (item[1].exitcode > 0, item[1].timestamp))
         if failure.exitcode < 0:
             how = f"was ended by {signal.Signals(-failure.exitcode).name}"
         else:
@@ -51,3 +56,21 @@ def launch(processes: int) -> None:
             "Its error is above."
         )
         sys.exit(1)
+    except SignalException as error:
+        msg.fail(f"The training was ended by {error.sigval.name}.")
+        sys.exit(128 + error.sigval)
+
+
+def end_with_launcher() -> None:
+    """Have this process end soon after the launcher that has started it, if one has. A launcher
+    that is killed cannot see to that."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 import typer
 from spacy import util
@@ -53,32 +53,64 @@ def train_cli(
     processes: int = typer.Option(
         1, "--processes", "-n", min=1, help="How many processes train together"
     ),
+    by_ray: bool = typer.Option(
+        False, "--ray", help="Have Ray start them, on its cluster if one is running"
+    ),
+    resume: bool = typer.Option(
+        False, "--resume", "-r", help="Go on where the training in the output directory last saved"
+    ),
 ) -> None:
     """
     Train a pipeline like `spacy train`, with the same arguments and overrides, in several processes
-    that share each batch. Either this command starts them on this machine (--processes), or
-    torchrun starts this command, on one machine or many:
+    that share each batch. Either this command starts them, on this machine (--processes) or by Ray
+    (--ray), or torchrun starts this command, on one machine or many:
 
     torchrun --nproc-per-node 2 -m spacy frameworks train config.cfg --output out
     """
-    from ..training.parallel.group import LOCAL_RANK, SIZE, joined
+    from ..training.parallel.group import LOCAL_RANK, SIZE
+    from . import launch, on_ray
 
-    if processes > 1 and SIZE not in os.environ:
-        from .launch import launch
+    arguments = {
+        "config_path": config_path,
+        "output_path": output_path,
+        "code_path": code_path,
+        "verbose": verbose,
+        "resume": resume,
+        "overrides": parse_config_overrides(ctx.args),
+    }
+    is_one_of_many = SIZE in os.environ
+    if (processes > 1 or by_ray) and not is_one_of_many and str(config_path) == "-":
+        msg.fail("Several processes cannot read one config from stdin: write it to a file.")
+        sys.exit(1)
+    if by_ray:
+        on_ray.launch(processes, train_as_told, use_gpu, **arguments)
+    elif processes > 1 and not is_one_of_many:
+        launch.launch(processes)
+    else:
+        launch.end_with_launcher()
+        if use_gpu >= 0:
+            use_gpu += int(os.environ.get(LOCAL_RANK, "0"))
+        train_as_told(use_gpu=use_gpu, **arguments)
 
-        if str(config_path) == "-":
-            msg.fail("Several processes cannot read one config from stdin: write it to a file.")
-            sys.exit(1)
-        launch(processes)
-        return
-    if use_gpu >= 0:
-        use_gpu += int(os.environ.get(LOCAL_RANK, "0"))
+
+def train_as_told(
+    *,
+    config_path: Path,
+    output_path: Optional[Path],
+    code_path: Optional[Path],
+    verbose: bool,
+    use_gpu: int,
+    resume: bool,
+    overrides: Dict[str, Any],
+) -> None:
+    """What the command does in each process."""
+    from ..training.parallel.group import joined
+
     if verbose:
         util.logger.setLevel(logging.DEBUG)
-    overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
     group = joined(use_gpu)
-    train(config_path, output_path, group, use_gpu=use_gpu, overrides=overrides)
+    train(config_path, output_path, group, use_gpu=use_gpu, resume=resume, overrides=overrides)
     # Where it has failed, others may be waiting for this process, and go when it has gone.
     group.leave()
 
@@ -89,6 +121,7 @@ def train(
     group: Group,
     *,
     use_gpu: int = -1,
+    resume: bool = False,
     overrides: Mapping[str, Any],
 ) -> None:
     """What `spacy train` does, in each of the processes of a group. That of rank 0 prints.
@@ -120,7 +153,7 @@ def train(
     msg.good("Initialized pipeline")
     msg.divider("Training pipeline")
     try:
-        train_nlp(nlp, output_path, group, use_gpu=use_gpu)
+        train_nlp(nlp, output_path, group, use_gpu=use_gpu, resume=resume)
     except DisagreementError as error:
         msg.fail("The processes do not train the same", error)
         # Whoever goes first takes the others along, who may not have printed yet.

@@ -198,9 +198,9 @@ class RelationExtractor(TrainablePipe):
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
         """The cross entropy of each label by itself, and its gradient.
 
-        Squared errors, which spaCy's own components take, have next to no gradient where a
-        probability is near 0. Of all pairs few have a relation, so that is where each label is
-        after a few steps, and a rare one may stay there.
+        Squared errors, which spaCy's textcat takes, have next to no gradient where a probability is
+        near 0. Of all pairs few have a relation, so that is where each label is after a few steps,
+        and a rare one may stay there.
 
         They are sums over the pairs, not means: how the data is cut into batches, and over how many
         processes, makes no difference.

@@ -180,9 +180,9 @@ class FrameworkModule:
         """Seed a generator of the framework's own, which Thinc's `fix_random_seed` does not know,
         with a number from NumPy's. Called before a model is made or taken over."""
 
-    def seed_layers(self) -> None:
-        """Seed the generators that layers of the model have for themselves, as those of Keras have
-        for dropout, with numbers from NumPy's."""
+    def seed_passes(self) -> None:
+        """The same for what the model draws in its passes, if it keeps a generator for that."""
+        self.seed()
 
     def options(self) -> Dict[str, Any]:
         """The arguments of its constructor that are its own."""

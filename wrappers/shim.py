@@ -172,11 +172,11 @@ class FrameworkShim(Shim):
         if self._draws:
             self._class.seed()
 
-    def reseed(self) -> None:
-        """Let what the model draws from here on follow from the state of NumPy's generator."""
-        self.seed()
-        if self.module is not None:
-            self.module.seed_layers()
+    def seed_passes(self) -> None:
+        """Let what the model draws in its passes, where that is not of NumPy's or Python's
+        generator, begin anew at a number from NumPy's."""
+        if self._draws and self.module is not None:
+            self.module.seed_passes()
 
     def _checked_builder(self, builder: Any) -> Builder:
         # A class would be called with (nO, nI) where most frameworks expect (nI, nO), and a Thinc

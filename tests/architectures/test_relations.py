@@ -11,7 +11,7 @@ from spacy.ml import CharacterEmbed
 from spacy.tokens import Doc, Span
 from spacy.vocab import Vocab
 from spacy_frameworks.architectures import EntityPairs, build_relation_model, get_parameters
-from thinc.api import Adam, Model
+from thinc.api import Adam, Linear, Model
 
 from ..frameworks import ALL
 
@@ -117,6 +117,13 @@ def test_a_distance_below_zero_is_an_error():
 
 
 # The whole model
+
+
+@pytest.mark.thinc
+def test_a_sublayer_that_does_not_say_what_its_pairs_are_is_an_error():
+    docs = make_docs()
+    with pytest.raises(ValueError, match=r"'linear' has no attrs\['find_pairs'\]"):
+        build_relation_model("Thinc", lookup(docs, token_vectors(docs)), Linear())
 
 
 def lookup(docs: list[Doc], vectors: list[numpy.ndarray]) -> Model:

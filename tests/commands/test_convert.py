@@ -60,6 +60,25 @@ def test_other_predictions_are_found(trained):
     assert found.cats == 0
 
 
+def test_other_extension_attributes_are_found(trained):
+    def said(text, score):
+        nlp = spacy.load(trained)
+        nlp.get_pipe("tagger").set_annotations = set_annotations(text, score)
+        return nlp
+
+    def set_annotations(text, score):
+        def annotate(docs, scores):
+            for doc in docs:
+                doc.user_data["found"] = [{"label": text, "score": score}]
+
+        return annotate
+
+    one = said("A", 0.5)
+    assert compared(one, said("A", 0.5 + 1e-5)).tokens == 0
+    assert compared(one, said("B", 0.5)).tokens == 40
+    assert compared(one, said("A", 0.6)).tokens == 40
+
+
 def test_errors_say_what_to_do_and_write_nothing(trained, tmp_path):
     out = tmp_path / "out"
     assert "Did you mean 'MXNet'?" in convert(trained, out, "--to", "mxnt", fails=True)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from ..frameworks import WRAPPED_IDS
 from ..wrappers.conftest import modules_of
 
-CASES = 100_000 if os.environ.get("RUN_SLOW") else 10_000
+IS_FULL = bool(os.environ.get("RUN_SLOW"))
+CASES = 100_000 if IS_FULL else 10_000
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 600)
 # In this machine's byte order, and in the other.
 NUMBERS = [
     numpy.dtype(kind).newbyteorder(order)

@@ -36,7 +36,7 @@ def test_a_seed_reaches_dropout_of_a_model_that_is_there(fw):
     model.begin_update(normal(20, 4))
 
     def two_passes():
-        model.shims[0].reseed()
+        model.shims[0].seed_passes()
         return [model.begin_update(normal(20, 4))[0] for _ in range(2)]
 
     assert_seed_reaches(two_passes)

@@ -47,12 +47,16 @@ _ANNOTATION += [ENT_IOB, ENT_TYPE, ENT_ID, ENT_KB_ID]
 def check_settings(nlp: Language, group: Group) -> None:
     """Raise DisagreementError, in all processes, if their configs differ in anything but paths, or
     the versions of their packages."""
+    _check_same({**settings(nlp), **_versions()}, "settings or versions", group)
+
+
+def settings(nlp: Language) -> Dict[str, str]:
+    """What the config of a pipeline says, without paths: another machine may have its files at
+    other places."""
     config = nlp.config.copy()
     for name in config.get("paths", {}):
-        # Another machine may have its files at other places.
         config["paths"][name] = None
-    settings = {f"[{name}]": value for name, value in _flat(config.interpolate()).items()}
-    _check_same({**settings, **_versions()}, "settings or versions", group)
+    return {f"[{name}]": value for name, value in _flat(config.interpolate()).items()}
 
 
 def check_weights(parameters: Sequence[Parameter], group: Group) -> None:

@@ -24,9 +24,11 @@ from thinc.api import Model, Optimizer
 from ...wrappers.patches import Held
 from ..patches import PARALLEL
 from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
-from .generators import drawn_alike
+from .checkpoint import UNSEEN
+from .generators import drawn_alike, restore_state
 from .gradients import Gradients, Parameter, parameters_of
 from .group import Group
+from .progress import Progress
 from .statistics import Statistics
 
 Batches = Iterable[Tuple[int, List[Example]]]
@@ -46,17 +48,19 @@ class Run:
     words: How many words all processes have been given until now.
     """
 
-    def __init__(self, nlp: Language, group: Group):
+    def __init__(self, nlp: Language, group: Group, progress: Progress):
         """
-        nlp: The initialized pipeline.
+        nlp: The initialized pipeline. Where the training goes on, its models have the weights of
+            there afterwards.
 
         Raises ValueError if a component cannot be trained in several processes, and
         DisagreementError if the processes begin with other weights.
         """
-        self.group = group
+        self.group, self.progress = group, progress
         self.words = 0
         self.parameters: List[Parameter] = []
         self._models = trained_models(nlp)
+        progress.restore(self._models)
         self._checksum = 0
         if group.size > 1:
             self.parameters = parameters_of(self._models)
@@ -88,32 +92,37 @@ class Run:
         steps = _train_while_improving(
             nlp,
             optimizer,
-            self._parts(drawn_alike(train_data, self.parameters, self.group)),
+            self._parts(train_data),
             self._evaluated_once(evaluate),
             **options,
         )
+        self.progress.catch_up(steps, self._models, optimizer)
         for batch, info, is_best in steps:
-            info["words"] = self.words
+            info.update(words=self.words, seconds=self.progress.seconds)
             if is_best is not None:
                 info["losses"] = self._total(info["losses"])
             yield batch, info, is_best
+            if is_best is not None:
+                # spaCy has written the models, and asks for the next step.
+                self.progress.save(info, self._models, optimizer)
 
     def subdivide_batch(self, batch: List[Example], accumulate_gradient: int) -> Iterator[Any]:
         yield from _subdivide_batch(batch, accumulate_gradient)
         self._sum_gradients()
 
-    def _parts(self, batches: Batches) -> Batches:
-        """This process's part of each batch."""
-        for epoch, batch in batches:
+    def _parts(self, train_data: Batches) -> Batches:
+        """This process's part of each batch; nothing of those that were trained on before."""
+        restore_state(self.group.from_first(self.progress.beginning()))
+        for epoch, batch in drawn_alike(train_data, self._models, self.group.rank):
             batch = list(batch)
             self.words += sum(map(len, batch))
-            if self.group.size > 1:
-                self._checksum = batch_checksum(batch)
-                batch = part_of(batch, self.group.rank, self.group.size)
-            yield epoch, batch
+            self._checksum = batch_checksum(batch)
+            self.progress.drawn(self._checksum)
+            part = part_of(batch, self.group.rank, self.group.size)
+            yield epoch, [] if self.progress.is_catching_up else part
 
     def _sum_gradients(self) -> None:
-        if self.group.size == 1:
+        if self.group.size == 1 or self.progress.is_catching_up:
             return
         self._statistics.check()
         # A place for each process.
@@ -133,14 +142,14 @@ class Run:
             self._share_what_was_seen()
             return self.group.from_first(evaluate() if self.group.rank == 0 else None)
 
-        return scores
+        return lambda: self.progress.scores(scores)
 
     def _share_what_was_seen(self) -> None:
         """spaCy's parsers predict no label that they got later than the others, as those of a
         pipeline that is trained further do, until it occurs in training."""
         for model in self._models.values():
-            if "unseen_classes" in model.attrs:
-                unseen = model.attrs["unseen_classes"]
+            if UNSEEN in model.attrs:
+                unseen = model.attrs[UNSEEN]
                 unseen.intersection_update(*self.group.gathered(unseen))
 
     def _total(self, losses: Dict[str, float]) -> Dict[str, float]:

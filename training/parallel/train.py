@@ -14,9 +14,11 @@ from spacy.training import loop as spacys
 from spacy.training.initialize import init_nlp
 from thinc.api import Config, fix_random_seed
 
-from .agreement import check_settings
+from .agreement import check_settings, settings
 from .group import Group
 from .loop import Run, in_the_loop
+from .output import Output
+from .progress import Progress
 
 
 def initialized(config: Config, group: Group, use_gpu: int = -1) -> Language:
@@ -37,6 +39,7 @@ def train(
     group: Group,
     *,
     use_gpu: int = -1,
+    resume: bool = False,
     stdout: IO[str] = sys.stdout,
     stderr: IO[str] = sys.stderr,
 ) -> Tuple[Language, Optional[Path]]:
@@ -45,17 +48,31 @@ def train(
 
     nlp: From `initialized`.
     output_path: Where the process of rank 0 saves the pipeline. None to save nothing.
+    resume: Whether to go on from the checkpoint that is there.
     use_gpu, stdout, stderr: As spaCy's.
     Returns the pipeline, and where it was saved.
 
-    Raises DisagreementError, in all processes, if they do not train the same, and ValueError if a
-    component cannot be trained in several.
+    Raises DisagreementError, in all processes, if they do not train the same; ValueError if a
+    component cannot be trained in several, or if nothing can be resumed from what is there; and
+    FileNotFoundError if nothing is there.
     """
     check_settings(nlp, group)
+    output = None if output_path is None else Output(output_path)
+    progress = Progress(group, settings(nlp), output)
+    if resume:
+        progress.resume()
     if group.rank:
-        output_path, stdout, stderr = None, io.StringIO(), io.StringIO()
-    with in_the_loop(Run(nlp, group)), _logger_of(nlp, group):
-        return spacys.train(nlp, output_path, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
+        stdout, stderr = io.StringIO(), io.StringIO()
+    with in_the_loop(Run(nlp, group, progress)), _logger_of(nlp, group):
+        if output is None or group.rank:
+            return spacys.train(nlp, None, use_gpu=use_gpu, stdout=stdout, stderr=stderr)
+        with output.writing():
+            nlp, _ = spacys.train(
+                nlp, output.scratch, use_gpu=use_gpu, stdout=output.named_on(stdout), stderr=stderr
+            )
+            output.publish()
+            output.finish()
+        return nlp, output.path / spacys.DIR_MODEL_LAST
 
 
 @contextlib.contextmanager

@@ -99,7 +99,11 @@ class TensorFlowModule(FrameworkModule):
 
     def set_layers_rate(self, layer: Any, attribute: str, rate: float) -> None:
         super().set_layers_rate(layer, attribute, rate)
-        if rate and getattr(layer, "seed_generator", None) is None:
+        if rate:
+            self._let_draw(layer)
+
+    def _let_draw(self, layer: Any) -> None:
+        if getattr(layer, "seed_generator", None) is None:
             # A layer that was made with rate 0 has none. Keras lets no layer that is built have
             # another part, hence not setattr.
             with on_device(self.device):
@@ -111,12 +115,15 @@ class TensorFlowModule(FrameworkModule):
         # Keras's layers ask Python's generator for their seeds; those of a tf.Module need not.
         tf.random.set_seed(numpy.random.randint(2**31))
 
-    def seed_layers(self) -> None:
+    def seed_passes(self) -> None:
+        self.seed()
+        for layer, _ in self.dropout_layers():
+            self._let_draw(layer)
         for layer in _named_layers(self.model).values():
-            for generator in vars(layer).values():
-                if isinstance(generator, keras.random.SeedGenerator):
-                    # The seed, and how often it was used.
-                    generator.state.assign([numpy.random.randint(2**31), 0])
+            for seeds in vars(layer).values():
+                if isinstance(seeds, keras.random.SeedGenerator):
+                    # A seed, and how often it was drawn from.
+                    seeds.state.assign([numpy.random.randint(2**31), 0])
 
     # Running
 
