@@ -15,6 +15,8 @@ from ..wrappers.framework import require
 
 # What OpenMP and BLAS libraries read. So many processes share the cores.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# Where its processes find the number of the launcher that started them.
+_LAUNCHER = "SPACY_FRAMEWORKS_LAUNCHER"
 
 
 def launch(processes: int) -> None:
@@ -30,6 +32,7 @@ def launch(processes: int) -> None:
 
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
+    os.environ[_LAUNCHER] = str(os.getpid())
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -66,7 +69,8 @@ def end_with_launcher() -> None:
     that is killed cannot see to that."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
-    launcher = os.getppid()
+    # One of ours may have been killed while this process was importing; of torchrun, nobody knows.
+    launcher = int(os.environ.get(_LAUNCHER, os.getppid()))
 
     def watch() -> None:
         while os.getppid() == launcher:

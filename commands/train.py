@@ -16,7 +16,7 @@ from spacy.cli._util import (
     setup_gpu,
     show_validation_error,
 )
-from wasabi import msg
+from wasabi import Printer, msg
 
 if TYPE_CHECKING:
     from ..training.parallel.group import Group
@@ -78,7 +78,14 @@ def train_cli(
         "resume": resume,
         "overrides": parse_config_overrides(ctx.args),
     }
-    is_one_of_many = SIZE in os.environ
+    size = os.environ.get(SIZE)
+    is_one_of_many = size is not None
+    if is_one_of_many and not by_ray and str(processes) not in ("1", size):
+        msg.fail(
+            f"Expected --processes {size}, as {SIZE} says in the environment, got {processes}.",
+            f"Leave it out where torchrun starts this command; otherwise, unset {SIZE}.",
+            exits=1,
+        )
     if (processes > 1 or by_ray) and not is_one_of_many and str(config_path) == "-":
         msg.fail("Several processes cannot read one config from stdin: write it to a file.")
         sys.exit(1)
@@ -137,29 +144,31 @@ def train(
     from ..training.parallel.train import initialized
     from ..training.parallel.train import train as train_nlp
 
+    # What is wrong is said by each process: whoever goes first takes the others along, who may not
+    # have said it yet.
+    say = Printer(no_print=group.rank > 0)
     if group.rank:
-        msg.no_print = True
         util.logger.setLevel(logging.ERROR)
     if output_path is None:
-        msg.info("No output directory provided")
+        say.info("No output directory provided")
     elif group.rank == 0:
         if not output_path.exists():
             output_path.mkdir(parents=True)
-            msg.good(f"Created output directory: {output_path}")
-        msg.info(f"Saving to output directory: {output_path}")
+            say.good(f"Created output directory: {output_path}")
+        say.info(f"Saving to output directory: {output_path}")
         if not resume and Output(output_path).checkpoint.exists():
-            msg.warn(
+            say.warn(
                 "A training in this directory was ended. What it saved is replaced when this one "
                 "saves for the first time. To go on with it instead, add --resume."
             )
     setup_gpu(use_gpu, silent=group.rank > 0)
     with show_validation_error(config_path):
         config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
-    msg.divider("Initializing pipeline")
+    say.divider("Initializing pipeline")
     with show_validation_error(config_path, hint_fill=False):
         nlp = initialized(config, group, use_gpu)
-    msg.good("Initialized pipeline")
-    msg.divider("Training pipeline")
+    say.good("Initialized pipeline")
+    say.divider("Training pipeline")
     try:
         train_nlp(nlp, output_path, group, use_gpu=use_gpu, resume=resume)
     except DisagreementError as error:
@@ -170,7 +179,9 @@ def train(
 
 def _fail_together(title: str, error: Exception, group: Group) -> None:
     """Exit where all processes have the same error."""
-    msg.fail(title, error)
+    if group.rank == 0:
+        msg.fail(title, error)
+        sys.stdout.flush()
     # Whoever goes first takes the others along, who may not have printed yet.
     group.from_first(None)
     sys.exit(1)

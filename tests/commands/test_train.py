@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import spacy
+import typer.testing
 from numpy.testing import assert_array_equal
 from spacy.cli.init_config import init_config
 from spacy.tokens import DocBin
+from spacy_frameworks.commands.group import group
 from spacy_frameworks.training.corpus import create_corpus
 
 from ..frameworks import NOT_THINCS, needs_all
@@ -80,6 +82,21 @@ def test_several_processes_need_pytorch(folder):
     assert done.returncode == 1
     assert "PyTorch is not installed" in done.stderr
     assert 'pip install "spacy-frameworks[pytorch]"' in done.stderr
+
+
+def test_a_number_of_processes_that_the_environment_contradicts_is_an_error(folder, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    command = ["train", str(folder / "tagger.cfg"), "--processes", "2"]
+    done = typer.testing.CliRunner().invoke(group, command)
+    assert done.exit_code == 1
+    assert "Expected --processes 1, as WORLD_SIZE says" in done.stdout
+
+
+def test_a_process_ends_whose_launcher_was_gone_before_it_began(folder):
+    code = "from spacy_frameworks.commands.launch import end_with_launcher; import time"
+    gone = {"TORCHELASTIC_RUN_ID": "one", "SPACY_FRAMEWORKS_LAUNCHER": "-1"}
+    done = run(folder, "-c", f"{code}; end_with_launcher(); time.sleep(200)", **gone)
+    assert done.returncode == 1 and not done.stderr
 
 
 @pytest.mark.pytorch

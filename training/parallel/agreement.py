@@ -44,18 +44,22 @@ _ANNOTATION = [ORTH, SPACY, TAG, POS, MORPH, LEMMA, DEP, HEAD, SENT_START]
 _ANNOTATION += [ENT_IOB, ENT_TYPE, ENT_ID, ENT_KB_ID]
 
 
-def check_settings(nlp: Language, group: Group) -> None:
-    """Raise DisagreementError, in all processes, if their configs differ in anything but paths, or
-    the versions of their packages."""
-    _check_same({**settings(nlp), **_versions()}, "settings or versions", group)
+def check_settings(nlp: Language, group: Group, **options: bool) -> None:
+    """Raise DisagreementError, in all processes, if their configs differ in anything but paths and
+    the logger, or the versions of their packages, the labels of their components, or options of the
+    command."""
+    given = {f"--{name}": is_given for name, is_given in options.items()}
+    found = {**given, **settings(nlp), **_versions(), **_labels(nlp)}
+    _check_same(found, "settings or versions", group)
 
 
 def settings(nlp: Language) -> Dict[str, str]:
     """What the config of a pipeline says, without paths: another machine may have its files at
-    other places."""
+    other places. Without the logger, too, which may have to write another file than the one that
+    is there already."""
     config = nlp.config.copy()
-    for name in config.get("paths", {}):
-        config["paths"][name] = None
+    _clear(config.get("paths", {}))
+    config["training"].pop("logger", None)
     return {f"[{name}]": value for name, value in _flat(config.interpolate()).items()}
 
 
@@ -120,6 +124,23 @@ def _versions() -> Dict[str, str]:
         except PackageNotFoundError:
             found[f"the version of {name}"] = "none"
     return found
+
+
+def _labels(nlp: Language) -> Dict[str, str]:
+    """Each process finds them in its data. Where they come out of a set, which has another order in
+    each process, the same output would mean another label."""
+    return {
+        f"the labels of {name}": f"{len(labels)} with checksum {zlib.crc32(repr(labels).encode())}"
+        for name, labels in nlp.pipe_labels.items()
+    }
+
+
+def _clear(section: Dict[str, Any]) -> None:
+    for name, value in section.items():
+        if isinstance(value, dict):
+            _clear(value)
+        else:
+            section[name] = None
 
 
 def _checksum_of(array: Any) -> str:

@@ -96,6 +96,12 @@ def _check_scaling(leaves_overflows_out: bool, place: str) -> None:
 
 def _of_framework(shim: FrameworkShim, place: str) -> Iterator[Parameter]:
     module = shim.get_module()
+    if not module.is_called():
+        raise ValueError(
+            f"{place} makes its parameters when it is first called, which has not been, so that "
+            "each process would make its own. Initialize the model with a sample of its inputs, "
+            "as `model.initialize(X=...)` in the component's `initialize`, or train in one process."
+        )
     for name, handle in module.parameters().items():
 
         def get_value(handle: Any = handle) -> Any:
@@ -143,6 +149,11 @@ class Gradients:
         # Which have had a gradient somewhere, by their place in the list.
         self._known: List[int] = []
         self._message: Optional[_Message] = None
+
+    @property
+    def known(self) -> Set[str]:
+        """The names of the parameters that have had a gradient in some process."""
+        return {self.parameters[i].name for i in self._known}
 
     def sum(self, notes: numpy.ndarray) -> numpy.ndarray:
         """Have the sum of each gradient in every process. A parameter that has one nowhere is left

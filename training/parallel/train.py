@@ -27,9 +27,11 @@ def initialized(config: Config, group: Group, use_gpu: int = -1) -> Language:
     config: As spaCy's `init_nlp` takes it.
     use_gpu: The number of this process's GPU; -1 if it trains on CPU.
     """
+    # Without a seed, each process would begin anywhere. All exchange one, whatever their configs
+    # say, which they have not compared yet.
+    seed = group.from_first(random.getrandbits(31))
     if config.interpolate().get("training", {}).get("seed") is None:
-        # Without a seed, each process would begin anywhere.
-        fix_random_seed(group.from_first(random.getrandbits(31)))
+        fix_random_seed(seed)
     return init_nlp(config, use_gpu=use_gpu)
 
 
@@ -56,7 +58,8 @@ def train(
     component cannot be trained in several; and ResumeError, in all of them, if the training
     cannot go on from what is there.
     """
-    check_settings(nlp, group)
+    # All save, or resume, or none: each takes part in what the others send then.
+    check_settings(nlp, group, output=output_path is not None, resume=resume)
     output = None if output_path is None else Output(output_path)
     progress = Progress(group, settings(nlp), output)
     if resume:

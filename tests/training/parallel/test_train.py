@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import run
 from typing import Any, Dict, List
 
+import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
@@ -19,7 +20,7 @@ from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.training.parallel.gradients import parameters_of
 from spacy_frameworks.training.parallel.group import Group
 from spacy_frameworks.training.parallel.loop import trained_models
-from spacy_frameworks.wrappers import FRAMEWORKS
+from spacy_frameworks.wrappers import FRAMEWORKS, PyTorchWrapper
 
 from ...frameworks import marks
 from ...pipelines import CONFIGS, ROOT
@@ -36,6 +37,10 @@ SETTINGS = {
 }
 EXACT = {**SETTINGS, "training.dropout": 0.0}
 BATCHES_OF_3 = {"@batchers": "spacy.batch_by_sequence.v1", "size": 3}
+FROM_ONE_ON = {
+    "@batchers": "spacy.batch_by_sequence.v1",
+    "size": {"@schedules": "compounding.v1", "start": 1, "stop": 8, "compound": 2.0},
+}
 TOK2VEC = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
 
 
@@ -60,7 +65,11 @@ SAME = {
             "training.batcher": BATCHES_OF_3,
         },
     },
-    "ours": {"config": "ours.cfg", "overrides": EXACT},
+    # In the first step, one process has no doc.
+    "ours, from one doc on": {
+        "config": "ours.cfg",
+        "overrides": {**EXACT, "training.batcher": FROM_ONE_ON},
+    },
     "wrapped": {
         "config": "tagger.cfg",
         "overrides": {**EXACT, **model("Wrapped", wrapper="ours", norm="LayerNorm")},
@@ -284,3 +293,14 @@ def test_what_cannot_be_trained_together_is_refused_in_all_processes(name, two):
     _, says = REFUSED[name]
     for came in two:
         assert says in came[name]["error"]
+
+
+@pytest.mark.pytorch
+def test_a_model_that_has_no_parameters_yet_is_refused():
+    import torch
+
+    tagger = PyTorchWrapper(torch.nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="makes its parameters when it is first called"):
+        parameters_of({"tagger": tagger})
+    tagger.initialize(X=numpy.zeros((1, 2), dtype="float32"))
+    assert [parameter.shape for parameter in parameters_of({"tagger": tagger})] == [(3, 2), (3,)]
