@@ -62,14 +62,17 @@ def launch(processes: int) -> None:
 
 
 def end_with_launcher() -> None:
-    """Have this process end soon after the launcher that has started it, if one has. A launcher
-    that is killed cannot see to that."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    launcher = os.getppid()
+    """Have this process end soon after the launcher that has started it, if one has."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Have this process end soon after the one that has started it, which may be killed."""
+    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == launcher:
+        while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 

@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
+from .launch import end_with_parent
+
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.training import Example
@@ -49,6 +51,8 @@ class Trial(NamedTuple):
 
 def main(path: str) -> None:
     """Run a trial."""
+    # It is not to write into the folder of a comparison that was killed and goes on.
+    end_with_parent()
     trial = Trial(**json.loads(Path(path).read_text(encoding="utf8")))
     result = run(trial)
     beside = trial.result.with_suffix(".new")
