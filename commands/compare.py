@@ -97,7 +97,7 @@ def planned(
     overrides: Dict[str, Any],
     code: Optional[Path],
 ) -> List[Planned]:
-    """Every training of a comparison.
+    """Every training of a comparison. Prints which layers are replaced.
 
     Raises ValueError if a config cannot be read, or two have the same name.
     """
@@ -111,10 +111,12 @@ def planned(
         raise ValueError("Two of the configs have the same name: rename one of them.")
     runs = []
     for path in configs:
+        # The same ones in each framework.
+        replaced: Dict[str, None] = {}
         text, before = path.read_text(encoding="utf8"), load_config(path, interpolate=False)
         for framework in frameworks:
             after = swap_config(before, framework)
-            replace_stock(after, framework)
+            replaced.update(dict.fromkeys(map(str, replace_stock(after, framework))))
             config = output / CONFIGS / f"{path.stem}-{framework}.cfg"
             swapped = rewritten(text, before, after)
             for seed in range(seeds):
@@ -123,6 +125,13 @@ def planned(
                     str(config), str(folder), seed, overrides, str(code) if code else None
                 )
                 runs.append(Planned(path.stem, framework, swapped, trial))
+        for each in replaced:
+            msg.info(f"In {path}, except with Thinc, replaced {each}")
+        if len({run.text for run in runs if run.config == path.stem}) < len(frameworks):
+            msg.warn(
+                f"In {path}, nothing changes with the framework",
+                "`spacy init fill-config` writes all models of components into it.",
+            )
     return runs
 
 

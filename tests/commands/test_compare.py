@@ -12,11 +12,13 @@ import sys
 import time
 
 import pytest
+from spacy_frameworks.commands.compare import planned
 from spacy_frameworks.commands.report import rows_of, write_report
 
 from ..frameworks import ONE_OR_ALL
 from ..pipelines import CONFIGS, FEW, spacy_command
 from ..training.parallel.command import is_running
+from .test_swap import STOCK
 
 SOME = {**FEW, "training.max_steps": 6, "training.eval_frequency": 3}
 OVERRIDES = [argument for name, value in SOME.items() for argument in (f"--{name}", value)]
@@ -151,6 +153,16 @@ def begun(tmp_path):
     yield running, trains
     running.kill()
     running.wait()
+
+
+def test_what_is_compared_is_said(tmp_path, capsys):
+    (tmp_path / "stock.cfg").write_text(STOCK)
+    (tmp_path / "bare.cfg").write_text('[nlp]\nlang = "en"\npipeline = []\n')
+    for name, framework in (("stock", "JAX"), ("bare", "MXNet")):
+        planned([tmp_path / f"{name}.cfg"], ["Thinc", framework], 1, tmp_path, {}, None)
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("spacy.HashEmbedCNN.v2 ->" in said) == (name == "stock")
+        assert ("nothing changes with the framework" in said) == (name == "bare")
 
 
 def test_ctrl_c_ends_the_training_too(begun):
