@@ -53,8 +53,8 @@ def train(
     Returns the pipeline, and where it was saved.
 
     Raises DisagreementError, in all processes, if they do not train the same; ValueError if a
-    component cannot be trained in several, or if nothing can be resumed from what is there; and
-    FileNotFoundError if nothing is there.
+    component cannot be trained in several; and ResumeError, in all of them, if the training
+    cannot go on from what is there.
     """
     check_settings(nlp, group)
     output = None if output_path is None else Output(output_path)
