@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from thinc.api import Config
@@ -14,6 +15,8 @@ Section = Dict[str, Any]
 # Of spaCy's layers, the second and those after it see there what the first has made of zeros.
 _ENDS = "each layer sees zeros beyond the ends of a doc"
 _NO_MISH = "maxout of three pieces in place of Mish"
+# As Thinc's configs have them: ${section.key}, or ${section:key}.
+_VARIABLE = re.compile(r"\$\{([\w.:]+)\}")
 
 
 class Replaced(NamedTuple):
@@ -44,7 +47,7 @@ def replace_stock(config: Config, framework: str) -> List[Replaced]:
     framework: Config token or id of the framework. On Thinc, spaCy's own stay.
     Returns what was replaced.
 
-    Raises ValueError if there is no framework of this name.
+    Raises ValueError if there is no framework of this name, or a layer has not all of its settings.
     """
     target = get_framework(framework)
     if target == THINC:
@@ -56,11 +59,41 @@ def replace_stock(config: Config, framework: str) -> List[Replaced]:
         # ["components", "textcat", "model"]
         known = {**_NEAREST, **(_MODELS if len(place) == 3 else {})}
         if isinstance(name, str) and name in known:
-            after, remark = known[name](section, _find(filled, place), target.token)
+            try:
+                after, remark = known[name](section, _find(filled, place), target.token)
+            except KeyError as error:
+                raise ValueError(
+                    f"[{'.'.join(place)}] has no {error}, which {name} needs. `spacy init "
+                    "fill-config` says what a config lacks."
+                ) from None
             section.clear()
             section.update(after)
             replaced.append(Replaced(".".join(place), name, _name_of(after), remark))
+    _fill_variables(config, config, filled)
     return replaced
+
+
+def _fill_variables(section: Section, config: Config, filled: Section) -> None:
+    """Write out the values of variables that name a setting which was replaced."""
+    for key, value in section.items():
+        if key not in filled:
+            # A section of a layer that came in.
+            continue
+        if isinstance(value, dict):
+            _fill_variables(value, config, filled[key])
+        elif isinstance(value, str) and not all(
+            _is_there(config, tuple(re.split("[.:]", name))) for name in _VARIABLE.findall(value)
+        ):
+            section[key] = filled[key]
+
+
+def _is_there(config: Config, place: Tuple[str, ...]) -> bool:
+    found: Any = config
+    for key in place:
+        if not isinstance(found, dict) or key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def _window(section: Section, pieces: Any, token: str) -> Section:

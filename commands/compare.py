@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -78,10 +80,12 @@ class Planned(NamedTuple):
 
     config: The name of the config, without its ending.
     framework: Config token.
+    text: The config on this framework.
     """
 
     config: str
     framework: str
+    text: str
     trial: Trial
 
 
@@ -93,7 +97,7 @@ def planned(
     overrides: Dict[str, Any],
     code: Optional[Path],
 ) -> List[Planned]:
-    """Every training of a comparison. The config of each framework is written.
+    """Every training of a comparison. Prints which layers are replaced.
 
     Raises ValueError if a config cannot be read, or two have the same name.
     """
@@ -106,20 +110,28 @@ def planned(
     if len({path.stem for path in configs}) < len(configs):
         raise ValueError("Two of the configs have the same name: rename one of them.")
     runs = []
-    (output / CONFIGS).mkdir(parents=True, exist_ok=True)
     for path in configs:
+        # The same ones in each framework.
+        replaced: Dict[str, None] = {}
         text, before = path.read_text(encoding="utf8"), load_config(path, interpolate=False)
         for framework in frameworks:
             after = swap_config(before, framework)
-            replace_stock(after, framework)
+            replaced.update(dict.fromkeys(map(str, replace_stock(after, framework))))
             config = output / CONFIGS / f"{path.stem}-{framework}.cfg"
-            config.write_text(rewritten(text, before, after), encoding="utf8")
+            swapped = rewritten(text, before, after)
             for seed in range(seeds):
                 folder = output / RUNS / f"{path.stem}-{framework}-{seed}"
                 trial = Trial(
                     str(config), str(folder), seed, overrides, str(code) if code else None
                 )
-                runs.append(Planned(path.stem, framework, trial))
+                runs.append(Planned(path.stem, framework, swapped, trial))
+        for each in replaced:
+            msg.info(f"In {path}, except with Thinc, replaced {each}")
+        if len({run.text for run in runs if run.config == path.stem}) < len(frameworks):
+            msg.warn(
+                f"In {path}, nothing changes with the framework",
+                "`spacy init fill-config` writes all models of components into it.",
+            )
     return runs
 
 
@@ -135,10 +147,22 @@ def _chosen(frameworks: str) -> List[str]:
 
 
 def _begin(output: Path, runs: List[Planned], force: bool) -> None:
-    """Have a folder in which there is nothing but results of these trainings."""
+    """Have a folder with the configs, in which there is nothing but results of these trainings.
+
+    Raises ValueError if there is something else.
+    """
     settings = output / RUNS / "settings.json"
+    if not settings.exists():
+        if (output / RUNS).exists():
+            raise ValueError(f"{output / RUNS} is not of a comparison. Choose another --output.")
+        mine = [output / name for name in (CONFIGS, RESULTS, REPORT) if (output / name).exists()]
+        if mine and not force:
+            raise ValueError(
+                f"{mine[0]} exists already. Choose another --output, or have it overwritten with "
+                "--force."
+            )
     # Of the same configs, data and overrides: more frameworks or seeds may join them.
-    wanted = {run.trial.folder: _digest(run.trial) for run in runs}
+    wanted = {run.trial.folder: _digest(run) for run in runs}
     there = json.loads(settings.read_text()) if settings.exists() else {}
     others = [folder for folder in wanted if there.get(folder, wanted[folder]) != wanted[folder]]
     if others and not force:
@@ -149,14 +173,17 @@ def _begin(output: Path, runs: List[Planned], force: bool) -> None:
     if force:
         shutil.rmtree(output / RUNS, ignore_errors=True)
         there = {}
-    (output / RUNS).mkdir(parents=True, exist_ok=True)
+    for name in (RUNS, CONFIGS):
+        (output / name).mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps({**there, **wanted}))
+    for run in runs:
+        Path(run.trial.config).write_text(run.text, encoding="utf8")
 
 
-def _digest(trial: Trial) -> str:
-    config = Path(trial.config).read_text(encoding="utf8")
+def _digest(run: Planned) -> str:
+    trial = run.trial
     code = Path(trial.code).read_text(encoding="utf8") if trial.code else ""
-    text = json.dumps([config, code, trial.seed, trial.overrides], sort_keys=True)
+    text = json.dumps([run.text, code, trial.seed, trial.overrides], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -217,7 +244,8 @@ def _run(trial: Trial) -> Iterator[str]:
 def _said(trial: Trial) -> str:
     if not trial.curve.exists():
         return ""
-    lines = trial.curve.read_text().splitlines()
+    # The last line may not be whole yet.
+    lines = trial.curve.read_text().split("\n")[:-1]
     if not lines:
         return ""
     last = json.loads(lines[-1])
@@ -226,6 +254,9 @@ def _said(trial: Trial) -> str:
 
 def _last_lines(log: Path, code: int) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
+    if code < 0:
+        # It has not said so itself, such as where there was no memory left.
+        lines.append(f"It was ended by {signal.Signals(-code).name}.")
     return "\n".join(lines[-LAST_LINES:]) or f"It ended with code {code}, and without a message."
 
 
@@ -242,11 +273,8 @@ def collected(runs: List[Planned]) -> Dict[str, Any]:
     return {
         "versions": {**versions(), **_of_frameworks(runs)},
         "machine": machine(),
-        "command": " ".join(["spacy", *sys.argv[1:]]),
-        "configs": {
-            f"{run.config}-{run.framework}": Path(run.trial.config).read_text(encoding="utf8")
-            for run in runs
-        },
+        "command": shlex.join(["spacy", *sys.argv[1:]]),
+        "configs": {f"{run.config}-{run.framework}": run.text for run in runs},
         "runs": [
             {"config": run.config, "framework": run.framework, **_outcome(run.trial)}
             for run in runs

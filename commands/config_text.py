@@ -8,8 +8,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 from thinc.api import Config
 
-_HEADER = re.compile(r"^\[(.+)\]\s*$")
-_KEY = re.compile(r"^([^\s#;=:\[][^=:]*?)\s*[=:]")
+# As Python's configparser finds them, in a line without the space around it.
+_HEADER = re.compile(r"\[(.+)\]")
+_KEY = re.compile(r"(.*?)\s*[=:]")
 
 Place = Tuple[str, ...]
 
@@ -27,6 +28,8 @@ def rewritten(text: str, before: Config, after: Config) -> str:
     text: What `before` was read from, whose variables are not filled in.
     after: A config with the values to write, whose variables are not filled in either.
     Returns the text; read again, it is `after`.
+
+    Raises ValueError if it is not.
     """
     sections = list(_sections(text))
     written = {place for place, _ in sections}
@@ -42,11 +45,17 @@ def rewritten(text: str, before: Config, after: Config) -> str:
                     out.extend(entry.lines)
                 elif entry.key in new:
                     is_same = entry.key in old and old[entry.key] == new[entry.key]
-                    out.extend(entry.lines if is_same else [_line(entry.key, new[entry.key])])
-                    out.extend(_behind(entry.key, new, seen))
+                    out.extend(entry.lines if is_same else [_like(entry, new[entry.key])])
+                    out.extend(_behind(entry, new, seen))
             added = {key: value for key, value in new.items() if key not in seen}
             _insert(out, list(_new_sections(place, added, written)))
-    return "\n".join(out).rstrip("\n") + "\n"
+    result = "\n".join(out).rstrip("\n") + "\n"
+    if Config().from_str(result, interpolate=False) != after:
+        raise ValueError(
+            "The config has a form that cannot be changed in place. Write it anew with `spacy init "
+            "fill-config`, and take that."
+        )
+    return result
 
 
 def _sections(text: str) -> Iterator[Tuple[Place, List[_Entry]]]:
@@ -54,20 +63,31 @@ def _sections(text: str) -> Iterator[Tuple[Place, List[_Entry]]]:
     comments and blank lines are entries without a key."""
     place: Place = ()
     entries: List[_Entry] = []
-    for line in text.splitlines():
-        header, key = _HEADER.match(line), _KEY.match(line)
-        if header:
+    # How far the key that a line may belong to is indented; None behind a header.
+    indent = None
+    for line in text.split("\n"):
+        bare = line.strip()
+        spaces = len(line) - len(line.lstrip())
+        header, key = _HEADER.match(bare), _KEY.match(bare)
+        if not bare or bare.startswith(("#", ";")):
+            entries.append(_Entry("", [line]))
+        elif indent is not None and spaces > indent:
+            # A value that goes on, perhaps behind comments.
+            lines = [line]
+            while not entries[-1].key:
+                lines = entries.pop().lines + lines
+            entries[-1].lines.extend(lines)
+        elif header:
             # Comments right above a header belong to it.
             above: List[_Entry] = []
             while entries and not entries[-1].key and entries[-1].lines[0].startswith(("#", ";")):
                 above.insert(0, entries.pop())
             yield place, entries
             place, entries = tuple(header[1].split(".")), [*above, _Entry("", [line])]
-        elif line[:1].isspace() and line.strip() and entries and entries[-1].key:
-            # A value that goes on.
-            entries[-1].lines.append(line)
+            indent = None
         else:
             entries.append(_Entry(key[1] if key else "", [line]))
+            indent = spaces
     yield place, entries
 
 
@@ -87,14 +107,20 @@ def _line(key: str, value: Any) -> str:
     return f"{key} = {json.dumps(value)}"
 
 
-def _behind(key: str, section: Dict[str, Any], seen: Set[str]) -> Iterator[str]:
+def _like(entry: _Entry, value: Any, key: str = "") -> str:
+    """A key, that of the entry if it is not given, indented like it."""
+    first = entry.lines[0]
+    return first[: len(first) - len(first.lstrip())] + _line(key or entry.key, value)
+
+
+def _behind(entry: _Entry, section: Dict[str, Any], seen: Set[str]) -> Iterator[str]:
     """The lines of new keys between this one and the next that was there."""
     keys = list(section)
-    for added in keys[keys.index(key) + 1 :]:
+    for added in keys[keys.index(entry.key) + 1 :]:
         if added in seen:
             return
         if not isinstance(section[added], dict):
-            yield _line(added, section[added])
+            yield _like(entry, section[added], added)
 
 
 def _new_sections(place: Place, added: Dict[str, Any], written: Set[Place]) -> Iterator[str]:

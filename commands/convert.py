@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tuple
 
+import numpy
 import typer
 from wasabi import msg
 
@@ -118,14 +119,19 @@ def _predicted(nlp: Language, words: List[Tuple[List[str], List[bool]]]) -> Iter
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether JSON values are the same, floats up to their tolerance."""
+    """Whether values are the same, floats up to their tolerance. Of what is neither a JSON value
+    nor an array, such as a span of the doc, the type is compared: it may not equal its own copy."""
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= TOLERANCE
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_alike, one, other))
-    return bool(one == other)
+    if isinstance(one, numpy.ndarray) and isinstance(other, numpy.ndarray):
+        return one.shape == other.shape and _alike(one.tolist(), other.tolist())
+    if isinstance(one, (str, bytes, int, float)) or one is None:
+        return bool(one == other)
+    return type(one) is type(other)
 
 
 def _annotations(doc: Doc) -> Iterator[Tuple[Any, ...]]:

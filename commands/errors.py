@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 from pathlib import Path
 from typing import Iterator
@@ -15,7 +16,7 @@ def as_messages() -> Iterator[None]:
     traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, configparser.Error) as error:
         msg.fail(str(error), exits=1)
 
 

@@ -70,15 +70,18 @@ def _was_killed(code: int) -> bool:
 
 
 def end_with_launcher() -> None:
-    """Have this process end soon after the launcher that has started it, if one has. A launcher
-    that is killed cannot see to that."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    # One of ours may have been killed while this process was importing; of torchrun, nobody knows.
-    launcher = int(os.environ.get(_LAUNCHER, os.getppid()))
+    """Have this process end soon after the launcher that has started it, if one has."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # One of ours may have been killed while this process was importing; of torchrun, nobody
+        # knows.
+        end_with(int(os.environ.get(_LAUNCHER, os.getppid())))
+
+
+def end_with(parent: int) -> None:
+    """Have this process end soon after the one that has started it, which may be killed."""
 
     def watch() -> None:
-        while os.getppid() == launcher:
+        while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 

@@ -46,7 +46,8 @@ def swap_cli(
     if output_path is not None:
         check_output(output_path, force)
     with as_messages():
-        text = config_path.read_text(encoding="utf8")
+        with config_path.open(encoding="utf8") as file:
+            text, ends = file.read(), file.newlines
         before = load_config(config_path, interpolate=False)
         after = swap_config(before, to)
         replaced = replace_stock(after, to)
@@ -76,7 +77,9 @@ def swap_cli(
             print(_colored(line))
     if output_path is not None:
         with as_messages():
-            output_path.write_text(written, encoding="utf8")
+            # On Windows, lines end with two characters. A mixture becomes one of them.
+            newline = ends if isinstance(ends, str) else "\n"
+            output_path.write_text(written, encoding="utf8", newline=newline)
         msg.good(f"Wrote {output_path}", f"spacy train {output_path} --output ./output")
 
 

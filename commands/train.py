@@ -135,9 +135,12 @@ def train(
 
     config_path, output_path, overrides: As spaCy's `train` takes them.
     use_gpu: The number of this process's GPU; -1 if it trains on CPU.
-    Exits with 1 if the config is not valid, or if the processes do not train the same.
+    Exits with 1 if the config is not valid, if the processes do not train the same, or if there is
+    nothing to resume.
     """
     from ..training.parallel.agreement import DisagreementError
+    from ..training.parallel.checkpoint import ResumeError
+    from ..training.parallel.output import Output
     from ..training.parallel.train import initialized
     from ..training.parallel.train import train as train_nlp
 
@@ -153,6 +156,11 @@ def train(
             output_path.mkdir(parents=True)
             say.good(f"Created output directory: {output_path}")
         say.info(f"Saving to output directory: {output_path}")
+        if not resume and Output(output_path).checkpoint.exists():
+            say.warn(
+                "A training in this directory was ended. What it saved is replaced when this one "
+                "saves for the first time. To go on with it instead, add --resume."
+            )
     setup_gpu(use_gpu, silent=group.rank > 0)
     with show_validation_error(config_path):
         config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
@@ -164,9 +172,16 @@ def train(
     try:
         train_nlp(nlp, output_path, group, use_gpu=use_gpu, resume=resume)
     except DisagreementError as error:
-        if group.rank == 0:
-            msg.fail("The processes do not train the same", error)
-            sys.stdout.flush()
-        # Whoever goes first takes the others along, who may not have printed yet.
-        group.from_first(None)
-        sys.exit(1)
+        _fail_together("The processes do not train the same", error, group)
+    except ResumeError as error:
+        _fail_together("The training cannot be resumed", error, group)
+
+
+def _fail_together(title: str, error: Exception, group: Group) -> None:
+    """Exit where all processes have the same error."""
+    if group.rank == 0:
+        msg.fail(title, error)
+        sys.stdout.flush()
+    # Whoever goes first takes the others along, who may not have printed yet.
+    group.from_first(None)
+    sys.exit(1)

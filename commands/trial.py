@@ -4,11 +4,14 @@ FILE`, where the file has the settings of a `Trial` as JSON."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+
+from .launch import end_with
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -49,6 +52,8 @@ class Trial(NamedTuple):
 
 def main(path: str) -> None:
     """Run a trial."""
+    # It is not to write into the folder of a comparison that was killed and goes on.
+    end_with(os.getppid())
     trial = Trial(**json.loads(Path(path).read_text(encoding="utf8")))
     result = run(trial)
     beside = trial.result.with_suffix(".new")

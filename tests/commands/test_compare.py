@@ -12,10 +12,13 @@ import sys
 import time
 
 import pytest
+from spacy_frameworks.commands.compare import planned
 from spacy_frameworks.commands.report import rows_of, write_report
 
 from ..frameworks import ONE_OR_ALL
 from ..pipelines import CONFIGS, FEW, spacy_command
+from ..training.parallel.command import is_running
+from .test_swap import STOCK
 
 SOME = {**FEW, "training.max_steps": 6, "training.eval_frequency": 3}
 OVERRIDES = [argument for name, value in SOME.items() for argument in (f"--{name}", value)]
@@ -114,29 +117,76 @@ def test_results_of_other_values_are_not_mixed_or_overwritten(compared):
     assert (folder / "comparison" / "results.json").read_text() == before
 
 
+def test_nothing_that_is_not_of_a_comparison_is_cleared(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").write_text("")
+    (tmp_path / "configs").mkdir()
+    here = ("--frameworks", "Thinc", "--output", ".", "--force")
+    assert "is not of a comparison" in compare(tmp_path, *here, fails=True).stdout
+    assert (tmp_path / "runs" / "mine").exists()
+    assert not list((tmp_path / "configs").iterdir())
+
+
 def test_errors_say_what_to_do(tmp_path):
     done = compare(tmp_path, "--frameworks", "tensorflo", fails=True)
     assert "Did you mean 'TensorFlow'?" in " ".join((done.stdout + done.stderr).split())
     assert not (tmp_path / "comparison" / "runs").exists()
 
 
-def test_ctrl_c_ends_the_training_too(tmp_path):
+@pytest.fixture
+def begun(tmp_path):
+    """A comparison that is running, and a function that waits for the training of a seed."""
     command = [sys.executable, "-m", "spacy", "frameworks", "compare", str(CONFIGS / "tagger.cfg")]
+    limits = ("--frameworks", "Thinc", "--seeds", "2", "--corpora.train.limit", "40")
     running = subprocess.Popen(
-        [*command, "--frameworks", "Thinc", "--corpora.train.limit", "40"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [*command, *limits], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    curve = tmp_path / "comparison" / "runs" / "tagger-Thinc-0" / "curve.jsonl"
-    until = time.monotonic() + 120
-    while not (curve.exists() and curve.read_text()) and time.monotonic() < until:
-        time.sleep(0.1)
-    (child,) = _children_of(running.pid)
+
+    def trains(seed):
+        curve = tmp_path / "comparison" / "runs" / f"tagger-Thinc-{seed}" / "curve.jsonl"
+        until = time.monotonic() + 120
+        while not (curve.exists() and curve.read_text()) and time.monotonic() < until:
+            time.sleep(0.1)
+        (child,) = _children_of(running.pid)
+        return child
+
+    yield running, trains
+    running.kill()
+    running.wait()
+
+
+def test_what_is_compared_is_said(tmp_path, capsys):
+    (tmp_path / "stock.cfg").write_text(STOCK)
+    (tmp_path / "bare.cfg").write_text('[nlp]\nlang = "en"\npipeline = []\n')
+    for name, framework in (("stock", "JAX"), ("bare", "MXNet")):
+        planned([tmp_path / f"{name}.cfg"], ["Thinc", framework], 1, tmp_path, {}, None)
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("spacy.HashEmbedCNN.v2 ->" in said) == (name == "stock")
+        assert ("nothing changes with the framework" in said) == (name == "bare")
+
+
+def test_ctrl_c_ends_the_training_too(begun):
+    running, trains = begun
+    child = trains(0)
     running.send_signal(signal.SIGINT)
     assert running.wait(60) != 0
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_training_that_is_killed_is_a_row_and_one_whose_comparison_is_killed_ends(
+    begun, tmp_path
+):
+    running, trains = begun
+    os.kill(trains(0), signal.SIGKILL)
+    child = trains(1)
+    error = tmp_path / "comparison" / "runs" / "tagger-Thinc-0" / "error.txt"
+    assert error.read_text().splitlines()[-1] == "It was ended by SIGKILL."
+    running.kill()
+    until = time.monotonic() + 60
+    while is_running(child) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_running(child)
 
 
 def _children_of(pid):

@@ -1,5 +1,6 @@
 import shutil
 
+import numpy
 import pytest
 import spacy
 from spacy.cli import app
@@ -69,7 +70,8 @@ def test_other_extension_attributes_are_found(trained):
     def set_annotations(text, score):
         def annotate(docs, scores):
             for doc in docs:
-                doc.user_data["found"] = [{"label": text, "score": score}]
+                vector = numpy.full(2, score, dtype="float32")
+                doc.user_data["found"] = [{"label": text, "score": vector, "where": doc[:1]}]
 
         return annotate
 

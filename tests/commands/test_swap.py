@@ -164,11 +164,45 @@ def test_errors_say_what_to_do_and_overwrite_nothing(stock, tmp_path):
     (tmp_path / "bad.cfg").write_text("[nlp\nlang = 3")
     assert "Config validation" in swap(tmp_path / "bad.cfg", out, "--to", "MXNet", fails=True)
     assert not out.exists()
+    (tmp_path / "twice.cfg").write_text("[nlp]\nlang = 3\nlang = 3")
+    assert "already exists" in swap(tmp_path / "twice.cfg", out, "--to", "MXNet", fails=True)
+    (tmp_path / "less.cfg").write_text(STOCK.replace("embed_size = 200\n", ""))
+    said = swap(tmp_path / "less.cfg", out, "--to", "MXNet", fails=True)
+    assert "[components.tagger.model.tok2vec] has no 'embed_size'" in said
+    assert not out.exists()
     out.write_text("mine")
     assert "--force" in swap(stock, out, "--to", "MXNet", fails=True)
     assert out.read_text() == "mine"
     swap(stock, out, "--to", "MXNet", "--force")
     assert "MXNet" in out.read_text()
+
+
+def test_windows_line_endings_stay(tmp_path):
+    text = (CONFIGS / "tagger.cfg").read_text()
+    (tmp_path / "config.cfg").write_bytes(text.replace("\n", "\r\n").encode())
+    swap(tmp_path / "config.cfg", tmp_path / "out.cfg", "--to", "MXNet")
+    expected = text.replace('"PyTorch"', '"MXNet"').replace("\n", "\r\n")
+    assert (tmp_path / "out.cfg").read_bytes() == expected.encode()
+
+
+def test_variables_that_name_a_setting_of_a_replaced_layer_get_its_value(stock, tmp_path):
+    listener = """
+[components.morphologizer]
+factory = "morphologizer"
+
+[components.morphologizer.model]
+@architectures = "spacy.Tagger.v2"
+
+[components.morphologizer.model.tok2vec]
+@architectures = "spacy.Tok2VecListener.v1"
+width = ${components.tagger.model.tok2vec.width}
+upstream = ${nlp.lang}
+"""
+    stock.write_text(STOCK + listener)
+    swap(stock, tmp_path / "out.cfg", "--to", "MXNet")
+    assert "\nwidth = 32\nupstream = ${nlp.lang}\n" in (tmp_path / "out.cfg").read_text()
+    tok2vec = load_config(tmp_path / "out.cfg", interpolate=True)["components"]["morphologizer"]
+    assert tok2vec["model"]["tok2vec"]["width"] == 32
 
 
 def test_a_config_in_which_there_is_nothing_to_swap_is_said_to_be_one(tmp_path):
@@ -197,3 +231,21 @@ def test_what_is_rewritten_is_read_as_what_was_to_be_written(change, lines):
     written = rewritten(text, before, after)
     assert written.rstrip().splitlines() == lines
     assert Config().from_str(written, interpolate=False) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        # A comment behind a header, keys with spaces in front and a colon behind.
+        ("[a]  # of a\n  x: 1\n  y: 2\n", "[a]  # of a\n  x = 3\n  y: 2\n"),
+        # A value goes on behind comments and blank lines.
+        ("[a]\nx = [1,\n# c\n\n  2]\ny = 2\n", "[a]\nx = 3\ny = 2\n"),
+        # What ends a line elsewhere.
+        ('[a]\nx = 1\ny = "\u2028"\n', '[a]\nx = 3\ny = "\u2028"\n'),
+    ],
+)
+def test_odd_forms_are_read_as_spacy_reads_them(text, written):
+    before = Config().from_str(text, interpolate=False)
+    after = before.copy()
+    after["a"]["x"] = 3
+    assert rewritten(text, before, after) == written

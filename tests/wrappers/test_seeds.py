@@ -31,6 +31,17 @@ def test_a_seed_reaches_dropout(fw):
     assert_seed_reaches(two_passes)
 
 
+def test_a_seed_reaches_dropout_of_a_model_that_is_there(fw):
+    model = fw.Wrapper(fw.dropout(0.5))
+    model.begin_update(normal(20, 4))
+
+    def two_passes():
+        model.shims[0].seed_passes()
+        return [model.begin_update(normal(20, 4))[0] for _ in range(2)]
+
+    assert_seed_reaches(two_passes)
+
+
 @pytest.mark.mxnet
 @pytest.mark.parametrize("build", ["lazy", "lazy_builder", "builder"])
 def test_a_seed_reaches_parameters_that_gluon_draws(build):

@@ -22,6 +22,10 @@ UNSEEN = "unseen_classes"
 _TOLD = 5
 
 
+class ResumeError(ValueError):
+    """A training cannot go on from what is there."""
+
+
 class Checkpoint(NamedTuple):
     """Where a training was when it saved.
 
@@ -77,11 +81,11 @@ class Checkpoint(NamedTuple):
         return self.tensors[f"generators/{name}"].tobytes()
 
     def check(self, settings: Mapping[str, str], processes: int) -> None:
-        """Raise ValueError if a training with these settings, in so many processes, cannot go on
+        """Raise ResumeError if a training with these settings, in so many processes, cannot go on
         from here."""
         of_checkpoint = self.header["processes"]
         if of_checkpoint != processes:
-            raise ValueError(
+            raise ResumeError(
                 f"The checkpoint is of a training in {of_checkpoint} processes, and here are "
                 f"{processes}, whose parts of the batches and random numbers are others. Resume it "
                 f"in {of_checkpoint}."
@@ -94,7 +98,7 @@ class Checkpoint(NamedTuple):
         ]
         if differing:
             more = f"; and {len(differing) - _TOLD} more" if len(differing) > _TOLD else ""
-            raise ValueError(
+            raise ResumeError(
                 "The checkpoint is of a training with another config. What differs: "
                 f"{'; '.join(differing[:_TOLD])}{more}. Resume it with the config and the options "
                 "that it was begun with."
@@ -143,14 +147,14 @@ def read(data: bytes, path: Path) -> Checkpoint:
     """What `make` has made.
 
     path: Where it was, for errors.
-    Raises ValueError if it is damaged, or of a later version.
+    Raises ResumeError if it is damaged, or of a later version.
     """
     try:
         tensors, header = unpack(data)
         if header["checkpoint"] > FORMAT:
             raise ValueError(f"It has format {header['checkpoint']}, and {FORMAT} is known here.")
     except (ValueError, KeyError) as error:
-        raise ValueError(
+        raise ResumeError(
             f"{path} is damaged, or no checkpoint that this version of spacy-frameworks can read, "
             "so there is nothing to resume. Train from the beginning, without --resume."
         ) from error

@@ -150,6 +150,11 @@ class Gradients:
         self._known: List[int] = []
         self._message: Optional[_Message] = None
 
+    @property
+    def known(self) -> Set[str]:
+        """The names of the parameters that have had a gradient in some process."""
+        return {self.parameters[i].name for i in self._known}
+
     def sum(self, notes: numpy.ndarray) -> numpy.ndarray:
         """Have the sum of each gradient in every process. A parameter that has one nowhere is left
         without: an optimizer would move it by a gradient of zero, too.

@@ -124,7 +124,7 @@ class Run:
     def _sum_gradients(self) -> None:
         if self.group.size == 1 or self.progress.is_catching_up:
             return
-        self._statistics.check()
+        self._statistics.check(self._gradients.known)
         # A place for each process.
         checksums = numpy.zeros(self.group.size)
         checksums[self.group.rank] = self._checksum

@@ -19,6 +19,7 @@ from typing import IO, Any, Iterator, cast
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST
 
 from .checkpoint import NAME as CHECKPOINT
+from .checkpoint import ResumeError
 
 # Inside of the output folder, so that it is on the same disk.
 SCRATCH = ".training"
@@ -79,10 +80,10 @@ class Output:
     def read_checkpoint(self) -> bytes:
         """The checkpoint.
 
-        Raises FileNotFoundError if there is none.
+        Raises ResumeError if there is none.
         """
         if not self.checkpoint.exists():
-            raise FileNotFoundError(
+            raise ResumeError(
                 f"There is no {self.checkpoint}, so there is nothing to resume. It is written at "
                 "each evaluation, and removed when the training is over. Train from the beginning, "
                 "without --resume."

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 from thinc.api import Model, Optimizer
 
 from . import checkpoint, generators
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, ResumeError
 from .group import Group
 from .output import Output
 
@@ -42,18 +42,22 @@ class Progress:
         """Have it go on from the checkpoint in its output folder, which the process of rank 0
         reads.
 
-        Raises ValueError, or FileNotFoundError, in the process of rank 0 if it cannot.
+        Raises ResumeError, in all processes, if it cannot.
         """
         if self.output is None:
-            raise ValueError(
-                "A training can be resumed only where it was saved: expected an output folder."
-            )
-        data = None
+            raise ResumeError("A training goes on where it was saved: expected an output folder.")
+        # The bytes, or what is wrong with them.
+        found: Any = None
         if self.group.rank == 0:
-            data = self.output.read_checkpoint()
-            checkpoint.read(data, self.output.checkpoint).check(self.settings, self.group.size)
-        data = self.group.from_first(data)
-        self._ahead = checkpoint.read(data, self.output.checkpoint)
+            try:
+                found = self.output.read_checkpoint()
+                checkpoint.read(found, self.output.checkpoint).check(self.settings, self.group.size)
+            except ResumeError as error:
+                found = error
+        found = self.group.from_first(found)
+        if isinstance(found, ResumeError):
+            raise found
+        self._ahead = checkpoint.read(found, self.output.checkpoint)
         self._scores = iter(self._ahead.header["scores"])
 
     def restore(self, models: Mapping[str, Model]) -> None:
@@ -98,7 +102,7 @@ class Progress:
     ) -> None:
         """Take steps of spaCy's loop, until it is where it goes on.
 
-        Raises ValueError if the data is not the same.
+        Raises ResumeError if the data is not the same.
         """
         if self._ahead is None:
             return
@@ -107,7 +111,7 @@ class Progress:
             if info["step"] == header["step"]:
                 break
         if self._data != header["data"]:
-            raise ValueError(
+            raise ResumeError(
                 f"The batches until step {header['step']} are not those that the checkpoint was "
                 "trained on: the training data, or what makes batches of it, has changed. Resume "
                 "with the same data, or train from the beginning, without --resume."

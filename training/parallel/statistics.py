@@ -3,7 +3,7 @@ mean. Each process would have its own, of its part of the batches."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import numpy
 from thinc.api import Model, get_array_module
@@ -24,15 +24,18 @@ class Statistics:
                 values = self._before.setdefault(parameter.owner, [])
                 values.append((parameter, parameter.value().copy()))
 
-    def check(self) -> None:
+    def check(self, updated: Set[str]) -> None:
         """Called when all passes of a step are over, and no weight is updated yet.
 
+        updated: The names of the parameters that an optimizer may have changed already, in steps in
+            which the module took part in other processes alone.
         Raises ValueError if a pass has changed floats in a module.
         """
         for shim, values in list(self._before.items()):
             if any(parameter.get() is not None for parameter, _ in values):
                 for parameter, before in values:
-                    self._check(parameter, before)
+                    if parameter.name not in updated:
+                        self._check(parameter, before)
                 # Modules that change nothing in their first step do not begin to later.
                 del self._before[shim]
 

@@ -55,8 +55,8 @@ def train(
     Returns the pipeline, and where it was saved.
 
     Raises DisagreementError, in all processes, if they do not train the same; ValueError if a
-    component cannot be trained in several, or if nothing can be resumed from what is there; and
-    FileNotFoundError if nothing is there.
+    component cannot be trained in several; and ResumeError, in all of them, if the training
+    cannot go on from what is there.
     """
     # All save, or resume, or none: each takes part in what the others send then.
     check_settings(nlp, group, output=output_path is not None, resume=resume)

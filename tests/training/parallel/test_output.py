@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from spacy_frameworks.training.parallel import output as module
+from spacy_frameworks.training.parallel.checkpoint import ResumeError
 from spacy_frameworks.training.parallel.output import Output
 
 WAYS = {
@@ -60,7 +61,7 @@ def test_each_model_takes_the_place_of_the_last_one(output):
         "model-last/only-1/file": "only-1 tagger",
         "model-last/tagger/file": "only-1 tagger",
     }
-    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+    with pytest.raises(ResumeError, match="nothing to resume"):
         output.read_checkpoint()
 
 

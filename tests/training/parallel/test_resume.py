@@ -16,6 +16,7 @@ from spacy.training import Example
 from spacy.util import load_config, registry
 from spacy_frameworks.training.corpus import create_corpus
 from spacy_frameworks.training.parallel import checkpoint
+from spacy_frameworks.training.parallel.checkpoint import ResumeError
 from spacy_frameworks.training.parallel.group import Group
 from spacy_frameworks.training.parallel.output import Output
 from spacy_frameworks.training.parallel.progress import Progress
@@ -217,14 +218,14 @@ def test_what_cannot_be_resumed_is_an_error(name, ended, tmp_path):
     (tmp_path / checkpoint.NAME).write_bytes(changed(data))
     _, header = unpack(data)
     progress = Progress(Group(), {**header["settings"], **settings}, Output(tmp_path))
-    with pytest.raises(ValueError, match=re.escape(says)):
+    with pytest.raises(ResumeError, match=re.escape(says)):
         progress.resume()
 
 
 def test_other_data_is_an_error_and_what_was_saved_stays(ended, monkeypatch):
     before = files(ended)
     monkeypatch.setattr(f"{__name__}.left_out", 1)
-    with pytest.raises(ValueError, match="until step 12 are not those"):
+    with pytest.raises(ResumeError, match="until step 12 are not those"):
         run(small(), ended, resume=True)
     assert files(ended) == before
 

@@ -37,6 +37,10 @@ SETTINGS = {
 }
 EXACT = {**SETTINGS, "training.dropout": 0.0}
 BATCHES_OF_3 = {"@batchers": "spacy.batch_by_sequence.v1", "size": 3}
+FROM_ONE_ON = {
+    "@batchers": "spacy.batch_by_sequence.v1",
+    "size": {"@schedules": "compounding.v1", "start": 1, "stop": 8, "compound": 2.0},
+}
 TOK2VEC = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
 
 
@@ -61,7 +65,11 @@ SAME = {
             "training.batcher": BATCHES_OF_3,
         },
     },
-    "ours": {"config": "ours.cfg", "overrides": EXACT},
+    # In the first step, one process has no doc.
+    "ours, from one doc on": {
+        "config": "ours.cfg",
+        "overrides": {**EXACT, "training.batcher": FROM_ONE_ON},
+    },
     "wrapped": {
         "config": "tagger.cfg",
         "overrides": {**EXACT, **model("Wrapped", wrapper="ours", norm="LayerNorm")},
