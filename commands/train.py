@@ -16,7 +16,8 @@ from spacy.cli._util import (
     setup_gpu,
     show_validation_error,
 )
-from wasabi import Printer, msg
+from wasabi import msg
+from wasabi.printer import Printer
 
 if TYPE_CHECKING:
     from ..training.parallel.group import Group
