@@ -64,6 +64,15 @@ THINC_OR_ALL = [
     pytest.param("Thinc", marks=pytest.mark.thinc),
 ]
 PAIRS = [pytest.param(*pair, marks=marks(*pair)) for pair in itertools.permutations(TOKENS, 2)]
+_NEXT = [case.values for case in ring(TOKENS)]
+# Each with the next one, and all pairs in `tox -e full`.
+RING_OR_ALL = [
+    pytest.param(
+        *case.values,
+        marks=[*case.marks, *([] if case.values in _NEXT else [pytest.mark.slow])],
+    )
+    for case in PAIRS
+]
 
 
 def said(framework: str, name: str) -> Any:

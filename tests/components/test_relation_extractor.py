@@ -146,7 +146,7 @@ def test_it_is_saved_loaded_copied_and_trained_further(framework, tmp_path):
     assert again == pytest.approx(loss, rel=0.2)
 
 
-@pytest.mark.parametrize("framework", ALL)
+@pytest.mark.parametrize("framework", THINC_OR_ALL)
 def test_it_trains_a_shared_encoder_that_it_listens_to(framework, tmp_path):
     nlp = spacy.blank("en")
     shared = {
