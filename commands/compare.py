@@ -57,8 +57,8 @@ def compare_cli(
 
     for path in (config_path, *(also or ())):
         check_input(path)
-    overrides = parse_config_overrides(ctx.args)
     with as_messages():
+        overrides = parse_config_overrides(ctx.args)
         from .report import check_matplotlib, show, write_report
 
         check_matplotlib()

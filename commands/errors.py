@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Iterator
 
+from click import ClickException
 from wasabi import msg
 
 
@@ -16,7 +17,8 @@ def as_messages() -> Iterator[None]:
     traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError, configparser.Error) as error:
+    except (ValueError, ImportError, OSError, configparser.Error, ClickException) as error:
+        # spaCy raises click's, of which Typer has a copy that does not know them.
         msg.fail(str(error), exits=1)
 
 

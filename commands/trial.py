@@ -72,6 +72,7 @@ def run(trial: Trial) -> Dict[str, Any]:
     import statistics
 
     import spacy
+    from spacy.cli._util import show_validation_error
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
     from spacy.util import import_file, load_config, resolve_dot_names
@@ -79,7 +80,9 @@ def run(trial: Trial) -> Dict[str, Any]:
     if trial.code:
         import_file("python_code", trial.code)
     overrides = {**trial.overrides, "training.seed": trial.seed}
-    nlp = init_nlp(load_config(trial.config, overrides, interpolate=False))
+    # The last line that it prints says what is wrong; that of the error itself is a whole section.
+    with show_validation_error(trial.config, show_config=False, hint_fill=False):
+        nlp = init_nlp(load_config(trial.config, overrides, interpolate=False))
     nlp.config["training"]["logger"] = {
         "@loggers": "spacy-frameworks.Logger.v1",
         "progress": False,

@@ -130,7 +130,13 @@ def test_nothing_that_is_not_of_a_comparison_is_cleared(tmp_path):
 def test_errors_say_what_to_do(tmp_path):
     done = compare(tmp_path, "--frameworks", "tensorflo", fails=True)
     assert "Did you mean 'TensorFlow'?" in " ".join((done.stdout + done.stderr).split())
+    done = compare(tmp_path, "--framework", "Thinc", fails=True)
+    assert "No such option '--framework'" in done.stdout
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "comparison" / "runs").exists()
+    wrong = ("--frameworks", "Thinc", "--corpora.train.limits", "40")
+    said = " ".join(compare(tmp_path, *wrong, fails=True).stdout.split())
+    assert re.search("seed 0: [a-z.]*train -> limits ", said)
 
 
 @pytest.fixture
