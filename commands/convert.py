@@ -34,6 +34,12 @@ def convert_cli(
         "-v",
         help="A .spacy file whose docs both predict; a sample of English if there is none",
     ),
+    code_path: Optional[Path] = typer.Option(
+        None,
+        "--code",
+        "-c",
+        help="Path to Python file with additional code (registered functions) to be imported",
+    ),
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite the output if it exists"),
 ) -> None:
     """
@@ -46,14 +52,17 @@ def convert_cli(
     if verify is not None:
         check_input(verify)
     import spacy
+    from spacy.cli._util import import_code
 
     from ..architectures import swap_framework
 
+    import_code(code_path)
     with as_messages():
         nlp = spacy.load(model)
         swapped = swap_framework(nlp, to)
         result = compared(nlp, swapped, verify)
-        if result.cats > TOLERANCE or result.tokens * ONE_TOKEN_IN > result.of:
+        # Of NaN, no comparison is true.
+        if not result.cats <= TOLERANCE or result.tokens * ONE_TOKEN_IN > result.of:
             raise ValueError(
                 f"The converted pipeline predicts otherwise: {result}. Nothing is written. If all "
                 "layers are those of spacy-frameworks, this is an error of ours: please report it."
@@ -94,8 +103,9 @@ def compared(one: Language, other: Language, path: Optional[Path] = None) -> Dif
         docs, of = docs + 1, of + len(first)
         tokens += sum(a != b for a, b in zip(_annotations(first), _annotations(second)))
         tokens += not _alike(first.user_data, second.user_data)
-        scores = (abs(first.cats[label] - second.cats[label]) for label in first.cats)
-        cats = max(cats, *scores, 0.0)
+        scores = [abs(first.cats[label] - second.cats[label]) for label in first.cats]
+        # In contrast to Python's, this one is NaN if one of them is.
+        cats = float(numpy.max([cats, *scores]))
     return Difference(docs, tokens, of, cats)
 
 

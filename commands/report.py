@@ -117,9 +117,9 @@ def show(results: Dict[str, Any]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("config", "framework"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for column in COLUMNS:
-        table.add_column(column.heading, justify="right")
+        table.add_column(column.heading, justify="right", overflow="fold")
     rows = rows_of(results)
     for row in rows:
         cells = [column.text(row) for column in COLUMNS] if row.runs else ["failed"]
@@ -176,7 +176,6 @@ def _of_config(config: str, rows: List[Row]) -> Iterator[str]:
 
 
 def _table(rows: List[Row]) -> Iterator[str]:
-    seeds = max(len(row.runs) + len(row.errors) for row in rows)
     yield '<div class="wide"><table><thead><tr><th scope="col">framework</th>'
     yield "".join(f'<th scope="col">{column.heading}</th>' for column in COLUMNS)
     yield "</tr></thead><tbody>"
@@ -191,7 +190,7 @@ def _table(rows: List[Row]) -> Iterator[str]:
         yield "</tr>"
     yield "</tbody></table></div>"
     yield (
-        f'<p class="soft">Means over {seeds} seed{"s" if seeds > 1 else ""}. The score is the best '
+        '<p class="soft">Means over the seeds that were trained to the end. The score is the best '
         "of the evaluations in training; its spread is that between the best and the worst seed. "
         "Words per second count updates in training, and predictions of the best pipeline. Memory "
         "is what the process had at most.</p>"

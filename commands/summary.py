@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, Dict, List
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 def summary_cli(
     model: str = typer.Argument(..., help="Path or package name of a pipeline"),
+    code_path: Optional[Path] = typer.Option(
+        None,
+        "--code",
+        "-c",
+        help="Path to Python file with additional code (registered functions) to be imported",
+    ),
     as_json: bool = typer.Option(False, "--json", "-j", help="Print JSON"),
 ) -> None:
     """
@@ -24,7 +31,9 @@ def summary_cli(
     parameters and bytes, those of wrapped models included.
     """
     import spacy
+    from spacy.cli._util import import_code
 
+    import_code(code_path)
     with as_messages():
         nlp = spacy.load(model)
     found = {

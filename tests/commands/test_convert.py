@@ -81,6 +81,14 @@ def test_other_extension_attributes_are_found(trained):
     assert compared(one, said("A", 0.6)).tokens == 40
 
 
+def test_a_score_that_is_nan_is_a_difference(trained):
+    nlp, other = spacy.load(trained), spacy.load(trained)
+    textcat = other.get_pipe("textcat")
+    predict = textcat.predict
+    textcat.predict = lambda docs: predict(docs) * float("nan")
+    assert not compared(nlp, other).cats <= 1.0
+
+
 def test_errors_say_what_to_do_and_write_nothing(trained, tmp_path):
     out = tmp_path / "out"
     assert "Did you mean 'MXNet'?" in convert(trained, out, "--to", "mxnt", fails=True)
