@@ -7,7 +7,8 @@ So that the environments of tox share the work, each test runs in one of them. W
 framework (it has no mark, or `thinc`, or that of the toy framework) runs only with "none"; what
 needs one, where it is the only one; and what needs several, where these are there. `TEST_ADAPTERS`
 names frameworks whose adapters are tested beside others too, such as MXNet's, which have another
-NumPy there. `RUN_SLOW` adds what takes minutes.
+NumPy there: in what has to do with NumPy, or with `RUN_SLOW` in all. `RUN_SLOW` adds what takes
+minutes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ hypothesis.settings.load_profile("untimed")
 ASKED_FOR = os.environ.get("TEST_FRAMEWORKS")
 HAS_AUTOGRAD = importlib.util.find_spec("autograd") is not None
 ADAPTERS = os.environ.get("TEST_ADAPTERS", "").split()
+# Of tests/wrappers, besides the framework's own folder.
+OF_NUMPYS = ("test_bytes", "test_copies", "test_dtypes", "test_gradients", "test_inputs")
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 if ASKED_FOR is None:
@@ -68,7 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if ASKED_FOR not in (None, "none") and not names:
             item.add_marker(pytest.mark.skip(reason="TEST_FRAMEWORKS=none tests it"))
         folder, *_ = item.path.relative_to(TESTS).parts
-        is_asked_for = folder == "wrappers" and set(names) <= set(ADAPTERS)
+        is_of_numpys = item.path.stem in OF_NUMPYS or item.path.parent.name in ADAPTERS
+        is_asked_for = (
+            folder == "wrappers"
+            and set(names) <= set(ADAPTERS)
+            and (is_of_numpys or os.environ.get("RUN_SLOW"))
+        )
         if ASKED_FOR is not None and len(names) == 1 < len(TESTED) and not is_asked_for:
             item.add_marker(pytest.mark.skip(reason=f"TEST_FRAMEWORKS={names[0]} tests it"))
 

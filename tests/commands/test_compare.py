@@ -180,6 +180,7 @@ def test_ctrl_c_ends_the_training_too(begun):
         os.kill(child, 0)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_is_a_row_and_one_whose_comparison_is_killed_ends(
     begun, tmp_path
 ):
