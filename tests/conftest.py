@@ -22,7 +22,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import thinc.backends
-from spacy_frameworks.wrappers import FRAMEWORKS, is_installed
+from spacy_frameworks.wrappers import FRAMEWORKS, is_installed, undo_framework
 from thinc import compat
 from thinc.api import CupyOps, get_current_ops, set_current_ops
 
@@ -79,6 +79,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if ASKED_FOR is not None and len(names) == 1 < len(TESTED) and not is_asked_for:
             item.add_marker(pytest.mark.skip(reason=f"TEST_FRAMEWORKS={names[0]} tests it"))
+
+
+@pytest.fixture(autouse=True)
+def kernels_are_thincs_again():
+    """The hook of our configs holds for the whole process, and so beyond the test that trains one
+    of them here."""
+    yield
+    undo_framework()
 
 
 @pytest.fixture(autouse=True)
