@@ -38,6 +38,9 @@ HAS_AUTOGRAD = importlib.util.find_spec("autograd") is not None
 ADAPTERS = os.environ.get("TEST_ADAPTERS", "").split()
 # Of tests/wrappers, besides the framework's own folder.
 OF_NUMPYS = ("test_bytes", "test_copies", "test_dtypes", "test_gradients", "test_inputs")
+# Of so few tests, each that is not run says why. Of more, they are left out: to skip one takes ten
+# milliseconds, and there are thousands.
+FEW = 200
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 if ASKED_FOR is None:
@@ -56,29 +59,40 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"TEST_FRAMEWORKS names {missing}, which is not installed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Else one process works at the last of them while the others have nothing left to do.
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-    for item in items:
-        names = [name for name in IDS if item.get_closest_marker(name)]
-        if any(map(item.get_closest_marker, FROM_OUTSIDE)) and not HAS_AUTOGRAD:
-            item.add_marker(pytest.mark.skip(reason="autograd is not installed"))
-        if item.get_closest_marker("slow") and not os.environ.get("RUN_SLOW"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: tox -e full"))
-        for name in names:
-            if name not in TESTED:
-                item.add_marker(pytest.mark.skip(reason=f"{name} is not tested in this run"))
-        if ASKED_FOR not in (None, "none") and not names:
-            item.add_marker(pytest.mark.skip(reason="TEST_FRAMEWORKS=none tests it"))
-        folder, *_ = item.path.relative_to(TESTS).parts
-        is_of_numpys = item.path.stem in OF_NUMPYS or item.path.parent.name in ADAPTERS
-        is_asked_for = (
-            folder == "wrappers"
-            and set(names) <= set(ADAPTERS)
-            and (is_of_numpys or os.environ.get("RUN_SLOW"))
-        )
-        if ASKED_FOR is not None and len(names) == 1 < len(TESTED) and not is_asked_for:
-            item.add_marker(pytest.mark.skip(reason=f"TEST_FRAMEWORKS={names[0]} tests it"))
+    reasons = {item: reason for item in items if (reason := why_not(item))}
+    if len(items) < FEW:
+        for item, reason in reasons.items():
+            item.add_marker(pytest.mark.skip(reason=reason))
+    elif reasons:
+        config.hook.pytest_deselected(items=list(reasons))
+        items[:] = [item for item in items if item not in reasons]
+
+
+def why_not(item: pytest.Item) -> str:
+    """Why this run leaves a test to another one; "" if it does not."""
+    names = [name for name in IDS if item.get_closest_marker(name)]
+    missing = [name for name in names if name not in TESTED]
+    folder, *_ = item.path.relative_to(TESTS).parts
+    is_of_numpys = item.path.stem in OF_NUMPYS or item.path.parent.name in ADAPTERS
+    is_asked_for = (
+        folder == "wrappers"
+        and set(names) <= set(ADAPTERS)
+        and (is_of_numpys or os.environ.get("RUN_SLOW"))
+    )
+    if any(map(item.get_closest_marker, FROM_OUTSIDE)) and not HAS_AUTOGRAD:
+        return "autograd is not installed"
+    if item.get_closest_marker("slow") and not os.environ.get("RUN_SLOW"):
+        return "takes minutes: tox -e full"
+    if missing:
+        return f"{missing[0]} is not tested in this run"
+    if ASKED_FOR not in (None, "none") and not names:
+        return "TEST_FRAMEWORKS=none tests it"
+    if ASKED_FOR is not None and len(names) == 1 < len(TESTED) and not is_asked_for:
+        return f"TEST_FRAMEWORKS={names[0]} tests it"
+    return ""
 
 
 @pytest.fixture(autouse=True)
