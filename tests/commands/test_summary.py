@@ -3,6 +3,7 @@ import json
 import pytest
 import spacy
 from spacy.cli import app
+from spacy_frameworks.commands.summary import described
 from typer.testing import CliRunner
 
 from ..frameworks import THINC_OR_ALL
@@ -33,6 +34,7 @@ def test_every_parameter_is_counted_once(framework, tmp_path):
                 own.update(
                     {(id(shim), n): module.get_value(h) for n, h in module.parameters().items()}
                 )
+        assert layer == described(model, set())
         assert layer["parameters"] == sum(value.size for value in own.values()) > 0
         assert layer["bytes"] == 4 * layer["parameters"]
         assert layer["dims"]["nO"] == model.maybe_get_dim("nO")
