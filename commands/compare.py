@@ -18,6 +18,7 @@ import typer
 from wasabi import msg
 
 from .errors import as_messages, check_input
+from .options import CODE
 from .trial import Trial
 
 # What a comparison writes into its folder.
@@ -41,9 +42,7 @@ def compare_cli(
     output_path: Path = typer.Option(
         Path("comparison"), "--output", "-o", help="Folder for pipelines, results and the report"
     ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Path to Python file with additional code to be imported"
-    ),
+    code_path: Optional[Path] = CODE,
     force: bool = typer.Option(False, "--force", "-f", help="Begin again where there are results"),
 ) -> None:
     """

@@ -12,6 +12,7 @@ import typer
 from wasabi import msg
 
 from .errors import as_messages, check_input, check_output
+from .options import CODE
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -34,12 +35,7 @@ def convert_cli(
         "-v",
         help="A .spacy file whose docs both predict; a sample of English if there is none",
     ),
-    code_path: Optional[Path] = typer.Option(
-        None,
-        "--code",
-        "-c",
-        help="Path to Python file with additional code (registered functions) to be imported",
-    ),
+    code_path: Optional[Path] = CODE,
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite the output if it exists"),
 ) -> None:
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import typer
 
 from .errors import as_messages
+from .options import CODE
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 
 def summary_cli(
     model: str = typer.Argument(..., help="Path or package name of a pipeline"),
-    code_path: Optional[Path] = typer.Option(
-        None,
-        "--code",
-        "-c",
-        help="Path to Python file with additional code (registered functions) to be imported",
-    ),
+    code_path: Optional[Path] = CODE,
     as_json: bool = typer.Option(False, "--json", "-j", help="Print JSON"),
 ) -> None:
     """

@@ -19,6 +19,8 @@ from spacy.cli._util import (
 from wasabi import msg
 from wasabi.printer import Printer
 
+from .options import CODE
+
 if TYPE_CHECKING:
     from ..training.parallel.group import Group
 
@@ -35,12 +37,7 @@ def train_cli(
         "-o",
         help="Output directory to store trained pipeline in",
     ),
-    code_path: Optional[Path] = typer.Option(
-        None,
-        "--code",
-        "-c",
-        help="Path to Python file with additional code (registered functions) to be imported",
-    ),
+    code_path: Optional[Path] = CODE,
     verbose: bool = typer.Option(
         False,
         "--verbose",
