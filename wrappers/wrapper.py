@@ -258,13 +258,7 @@ def _explain(model: Model, X: Any, error: Exception) -> None:
     nI, width = model.maybe_get_dim("nI"), _width(X)
     arrays = leaves(is_xp_array, _data_of(X))
     names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
-    if isinstance(X, (Padded, Ragged)):
-        reason = (
-            f"was handed a {type(X).__name__}, which it does not know. Put with_array() around the "
-            "wrapper, so that it is given the rows; one that looks at whole docs goes into "
-            "with_mask() or, if it is recurrent, with its RNNWrapper into with_padded()."
-        )
-    elif isinstance(X, (list, tuple)) and isinstance(error, TypeError):
+    if isinstance(X, (list, tuple)) and isinstance(error, TypeError):
         reason = (
             f"failed on a {type(X).__name__} of {len(X)}, of which each is an argument to it. If "
             "each is a doc, put with_array() around the wrapper, or, for a module that looks at "
@@ -418,6 +412,14 @@ def convert_default_inputs(
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Any]]:
     """Arrays to tensors, a dict to keywords, a list or tuple to several arguments. Floats are
     cast to the dtype of the module's parameters, and their gradients back."""
+    if isinstance(X, (Padded, Ragged)):
+        # No framework knows these, and JAX takes minutes to find out.
+        raise ValueError(
+            f"The module of '{model.name}' was handed a {type(X).__name__}, which it does not "
+            "know. Put with_array() around the wrapper, so that it is given the rows. A module "
+            "that looks at whole docs goes into with_mask() or, if it is recurrent, with its "
+            "RNNWrapper into with_padded()."
+        )
     shim = get_shim(model)
     dtype = get_module(model).float_dtype()
     # Of the arrays of floats, one after the other.
