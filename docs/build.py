@@ -73,7 +73,8 @@ if __name__ == "__main__":
     builder = sys.argv[1] if len(sys.argv) > 1 else "html"
     copy_sources()
     out = BUILD / builder
-    options = ["-b", builder, "-c", str(SOURCE / "docs"), "-d", str(BUILD / "doctrees")]
+    # From scratch: what did not change may link to what is gone.
+    options = ["-E", "-b", builder, "-c", str(SOURCE / "docs"), "-d", str(BUILD / "doctrees")]
     result = main([*options, "-q", "-n", "-W", "--keep-going", str(SOURCE), str(out)])
     if not result:
         print(f"{out}/index.html" if builder == "html" else f"{out}/output.txt")

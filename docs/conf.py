@@ -36,6 +36,8 @@ autoapi_generate_api_docs = False
 suppress_warnings = ["autoapi.python_import_resolution"]
 add_module_names = False
 python_use_unqualified_type_names = True
+# A line for each argument.
+maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 # What stands in backticks in a docstring is code, and a link where it is a public name.
 default_role = "py:obj"
