@@ -26,12 +26,17 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_extra_path = ["redirect"]
 html_copy_source = False
+# Quotes around a value are to be copied as they are.
+smartquotes = False
 
 # As GitHub makes anchors.
 myst_heading_anchors = 4
 
 autoapi_dirs = ["spacy_frameworks"]
 autoapi_generate_api_docs = False
+# A class says what it is, and its constructor has the arguments.
+autoapi_python_class_content = "both"
+autodoc_member_order = "bysource"
 # Only what the reference shows is copied, so what that imports is not found.
 suppress_warnings = ["autoapi.python_import_resolution"]
 add_module_names = False
