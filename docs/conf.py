@@ -117,7 +117,9 @@ def escaped(text: str) -> str:
 def convert_docstring(
     app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    lines[:] = to_rst(lines)
+    # A constructor's is a part of its class's, which comes next.
+    if not name.endswith("__init__"):
+        lines[:] = to_rst(lines)
 
 
 def unlink_folders(app: Any, doctree: nodes.document) -> None:
