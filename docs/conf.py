@@ -22,8 +22,8 @@ include_patterns = ["*.md", "docs/*.md", "docs/*.rst", "benchmarks/*.md", "const
 
 html_theme = "furo"
 html_title = "spacy-frameworks"
-html_static_path = ["site.css"]
-html_css_files = ["site.css"]
+# The theme's own underlines names of modules, as if they were links.
+pygments_dark_style = "monokai"
 html_extra_path = ["redirect"]
 html_copy_source = False
 # Quotes around a value are to be copied as they are.
@@ -55,7 +55,8 @@ nitpick_ignore_regex = [
 ]
 
 # A docstring's `name (type): text`, and `name, other (type): text`.
-ITEM = re.compile(r"((?:\*{0,2}[A-Za-z_]\w*(?: \([^:]+?\))?(?:, )?)+): (.*)")
+NAME = r"\*{0,2}\w+(?: \([^:]+?\))?"
+ITEM = re.compile(rf"({NAME}(?:, {NAME})*): (.*)")
 ONE_NAME = re.compile(r"(\*{0,2}\w+)(?: \((.+?)\))?(?:, |$)")
 
 
