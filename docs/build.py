@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "docs"
 SOURCE = BUILD / "source"
 FOLDERS = ["docs", "configs", "examples"]
+# Caches, and what a run of the example project leaves.
+LEFT_OUT = ["__pycache__", "corpus", "metrics", "packages", "training"]
 PAGES = ["*.md", "benchmarks/*.md", "constraints/*.md"]
 
 # Whoever opens the site at its root.
@@ -33,9 +35,7 @@ def copy_sources() -> None:
     shutil.rmtree(SOURCE, ignore_errors=True)
     for name in FOLDERS:
         if (ROOT / name).exists():
-            shutil.copytree(
-                ROOT / name, SOURCE / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            shutil.copytree(ROOT / name, SOURCE / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     for pattern in PAGES:
         for page in ROOT.glob(pattern):
             copy(page, SOURCE / page.relative_to(ROOT))

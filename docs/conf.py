@@ -18,7 +18,14 @@ copyright = "The spacy-frameworks developers, MIT License"
 extensions = ["myst_parser", "autoapi.extension"]
 root_doc = "docs/index"
 # The copied sources have text files too.
-include_patterns = ["*.md", "docs/*.md", "docs/*.rst", "benchmarks/*.md", "constraints/*.md"]
+include_patterns = [
+    "*.md",
+    "docs/*.md",
+    "docs/*.rst",
+    "benchmarks/*.md",
+    "constraints/*.md",
+    "examples/project/*.md",
+]
 
 html_theme = "furo"
 html_title = "spacy-frameworks"

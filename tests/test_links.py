@@ -20,7 +20,7 @@ from .pipelines import ROOT
 DOCS = ROOT / "docs"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-    *(ROOT / folder / "README.md" for folder in ("benchmarks", "constraints")),
+    *(ROOT / folder / "README.md" for folder in ("benchmarks", "constraints", "examples/project")),
     *sorted(DOCS.glob("*.md")),
 ]
 FENCED = re.compile(r"^(```|~~~).*?^\1$", re.MULTILINE | re.DOTALL)
