@@ -32,7 +32,8 @@ REDIRECT = """<!doctype html>
 
 
 def copy_sources() -> None:
-    shutil.rmtree(SOURCE, ignore_errors=True)
+    # From scratch: what did not change may link to what is gone.
+    shutil.rmtree(BUILD, ignore_errors=True)
     for name in FOLDERS:
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, SOURCE / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
@@ -73,8 +74,7 @@ if __name__ == "__main__":
     builder = sys.argv[1] if len(sys.argv) > 1 else "html"
     copy_sources()
     out = BUILD / builder
-    # From scratch: what did not change may link to what is gone.
-    options = ["-E", "-b", builder, "-c", str(SOURCE / "docs"), "-d", str(BUILD / "doctrees")]
+    options = ["-b", builder, "-c", str(SOURCE / "docs"), "-d", str(BUILD / "doctrees")]
     result = main([*options, "-q", "-n", "-W", "--keep-going", str(SOURCE), str(out)])
     if not result:
         print(f"{out}/index.html" if builder == "html" else f"{out}/output.txt")
