@@ -8,7 +8,7 @@ imports it); that happens when something of a framework is built.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import allocator as _allocator
 from . import patches as _patches
@@ -17,6 +17,13 @@ from .framework import FRAMEWORKS, Framework, all_frameworks, get_framework, is_
 from .mask import with_mask
 from .ops import set_framework_ops, undo_framework, use_framework_ops
 from .resize import resize_wrapper
+
+if TYPE_CHECKING:
+    # For type checkers and editors, which do not run `__getattr__`.
+    from .jax import *  # noqa: F403
+    from .mxnet import *  # noqa: F403
+    from .pytorch import *  # noqa: F403
+    from .tensorflow import *  # noqa: F403
 
 # Thinc and spaCy share the GPU's memory by our allocators.
 _allocator.install()

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from spacy_frameworks.wrappers import all_frameworks
+from spacy_frameworks.wrappers import FRAMEWORKS, all_frameworks
 
 from .conftest import ROOT
 
@@ -165,6 +165,12 @@ def test_modules_say_everything_that_is_left_to_them(framework):
     }
     assert len(open_ones) > 10
     assert open_ones <= set(methods(definitions(framework, "module.py")["FrameworkModule"]))
+
+
+def test_type_checkers_see_the_names_of_all_frameworks_that_are_shipped():
+    source = (ROOT / "wrappers" / "__init__.py").read_text()
+    seen = re.findall(r"^    from \.(\w+) import \*", source, re.M)
+    assert sorted(seen) == sorted(fw.id for fw in FRAMEWORKS)
 
 
 def test_the_contributors_page_says_which_files_a_folder_has():
