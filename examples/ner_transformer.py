@@ -61,32 +61,33 @@ def build_transformer(
 
 
 # 3. Data. "Florence, as everybody knows, sang a song" is about a person, and "Florence, as
-#    everybody knows, lies by a lake" is not; whoever looks at the name alone is right half the time.
+#    everybody knows, lies by a lake" is not. Whoever sees the name alone is right half the time.
 
-NAMES = (
-    "Austin Charlotte Chelsea Chester Devon Florence Georgia Houston Jackson Jordan Lincoln "
-    "Madison Orlando Paris Phoenix Sydney Troy Victoria Virginia Wellington"
-).split()
-ASIDES = (
-    "as everybody knows; after all that rain; in the spring of that year; so the letter says; "
-    "with a little luck; if we may believe it"
-).split("; ")
+NAMES = "Austin Chelsea Chester Devon Florence Georgia Jordan Lincoln Madison Paris Troy Victoria"
+ASIDES = [
+    "as everybody knows",
+    "after all that rain",
+    "in the spring of that year",
+    "so the letter says",
+    "with a little luck",
+    "if we may believe it",
+]
 BEFORE = {
-    "PERSON": "we asked; they had thanked; he soon married; somebody woke".split("; "),
-    "PLACE": "we reached; they had left for; he soon flew to; somebody mapped".split("; "),
+    "PERSON": ["we asked", "they had thanked", "he soon married", "somebody woke"],
+    "PLACE": ["we reached", "they had left for", "he soon flew to", "somebody mapped"],
 }
 BEHIND = {
-    "PERSON": "sang a song; slept until noon; wrote two books; lost the key".split("; "),
-    "PLACE": "lies by a lake; has a harbour; was built on hills; froze over".split("; "),
+    "PERSON": ["sang a song", "slept until noon", "wrote two books", "lost the key"],
+    "PLACE": ["lies by a lake", "has a harbour", "was built on hills", "froze over"],
 }
 
 
 def make_docs(n_docs: int, seed: int) -> List[Doc]:
     """Sentences of one or two clauses, with a name in each."""
-    rng, vocab = random.Random(seed), spacy.blank("en").vocab
+    rng, vocab, names = random.Random(seed), spacy.blank("en").vocab, NAMES.split()
 
     def clause() -> Tuple[List[str], str]:
-        name, label = rng.choice(NAMES), rng.choice(list(BEFORE))
+        name, label = rng.choice(names), rng.choice(list(BEFORE))
         aside = f", {rng.choice(ASIDES)} ,"
         if rng.random() < 0.5:
             return f"{rng.choice(BEFORE[label])} {aside} {name}".split(), label
@@ -96,7 +97,7 @@ def make_docs(n_docs: int, seed: int) -> List[Doc]:
         clauses = [clause() for _ in range(rng.choice([1, 2]))]
         words = " while ".join(" ".join(words) for words, _ in clauses).split()
         doc = Doc(vocab, [*words, "."])
-        places = [i for i, word in enumerate(words) if word in NAMES]
+        places = [i for i, word in enumerate(words) if word in names]
         doc.ents = [Span(doc, i, i + 1, label) for i, (_, label) in zip(places, clauses)]
         return doc
 

@@ -1,4 +1,4 @@
-"""A tagger that is trained in one framework, moved to another with its weights, and trained further.
+"""A tagger that is trained in one framework, moved to another with its weights, and fine-tuned.
 
     python swap_and_fine_tune.py --first PyTorch --then Thinc
     python swap_and_fine_tune.py --first PyTorch --then JAX --train train.spacy --dev dev.spacy
@@ -32,8 +32,8 @@ def train_on(nlp: Language, examples: List[Example], optimizer: Adam, epochs: in
 
 def save(nlp: Language, optimizer: Adam, folder: Path) -> Path:
     """Write a pipeline with the averages of its weights over the training, as `spacy train` does
-    where the optimizer has `use_averages`. They score higher than the weights of the last step, and
-    are in the optimizer alone: what is not written now is lost."""
+    where the optimizer has `use_averages`. They are in the optimizer alone, and nothing saves
+    that: what is not written now is lost."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with nlp.use_params(optimizer.averages):
         nlp.to_disk(folder)
