@@ -42,7 +42,8 @@ def scores(script: Path, *arguments: object) -> list[float]:
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return [float(score) for score in re.findall(r"(?::| F) (0\.\d{3,4})\b", done.stdout)]
+    lines = re.findall(r"^[\w, -]+: (?:F )?(0\.\d+)", done.stdout, re.MULTILINE | re.ASCII)
+    return [float(score) for score in lines]
 
 
 @pytest.mark.parametrize("framework", WRAPPED)
@@ -74,7 +75,7 @@ def test_fine_tuning_after_a_swap_begins_where_training_ended(first, then, examp
 
 
 def test_the_project_is_complete(examples):
-    """What can be told without running it: its files are there, its page and its config are right."""
+    """What can be told without running it: of its files, its page and its config."""
     project = examples / "project"
     project_run(project, "all", dry=True)
     shipped = (project / "README.md").read_text()
