@@ -18,7 +18,7 @@ from .frameworks import TOKENS, WRAPPED, marks, ring
 from .pipelines import ROOT, spacy_command
 
 EXAMPLES = ROOT / "examples"
-# The first needs one framework, and the others take minutes together.
+# The first needs one framework; the others take longer.
 SWAPS = [
     pytest.param("PyTorch", "Thinc", marks=marks("PyTorch", "Thinc")),
     *(pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow]) for case in ring(TOKENS)),
@@ -48,8 +48,8 @@ def scores(script: Path, *arguments: object) -> list[float]:
 
 @pytest.mark.parametrize("framework", WRAPPED)
 def test_a_tagger_from_scratch_is_as_good_in_each_framework(framework, examples):
-    # Each framework draws its own weights to begin with. With three seeds each, all were within
-    # 0.005 of this; the most frequent tag is right in 0.11.
+    # Each framework draws its own weights to begin with. One seed in each gave 0.964 to 0.966; the
+    # most frequent tag is right in 0.11.
     script = examples / "tagger_from_scratch.py"
     (score,) = scores(script, "--framework", framework, "--limit", 120, "--epochs", 4)
     assert score == pytest.approx(0.965, abs=0.01)
@@ -60,7 +60,7 @@ def test_an_own_transformer_recognizes_what_only_words_far_away_decide(examples)
     # Without them, a name is a person in half of all cases: 0.57 was the most.
     script = examples / "ner_transformer.py"
     (score,) = scores(script, "--steps", 150, "--no-baseline")
-    assert score > 0.8
+    assert score > 0.75
 
 
 @pytest.mark.parametrize(("first", "then"), SWAPS)
