@@ -125,7 +125,7 @@ def forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
                 module.set_dropout_rate(model.attrs["dropout_rate"])
             outputs, backprop_outputs = shim(inputs, is_train)
         except Exception as error:
-            _check_integers(model, X, error)
+            _explain(model, X, error)
             raise
         Y, get_d_outputs = model.attrs["convert_outputs"](model, (X, outputs), is_train)
     Y = _apart(Y, X)
@@ -252,17 +252,31 @@ def _rows_with_nan(array: Any) -> str:
     return f"{int(rows.sum())} of its {len(rows)} rows, first in row {int(rows.argmax())}"
 
 
-def _check_integers(model: Model, X: Any, error: Exception) -> None:
-    """Raise ValueError if the module may have failed because it was given integers or truth values.
-    Until then nobody knows: it may have wanted them, to look up rows or to leave some out."""
+def _explain(model: Model, X: Any, error: Exception) -> None:
+    """Raise ValueError if the module may have failed because of the kind of its input. Until then
+    nobody knows: modules may take several arrays, look integers up, or go with any width."""
+    nI, width = model.maybe_get_dim("nI"), _width(X)
     arrays = leaves(is_xp_array, _data_of(X))
     names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
-    if names:
-        raise ValueError(
-            f"The module of '{model.name}' failed on an input of dtype {' and '.join(names)}. "
-            'If it expects floats, hand it floats: X.astype("float32"). What it said: '
-            f"{error}"
-        ) from error
+    if isinstance(X, (list, tuple)) and isinstance(error, TypeError):
+        reason = (
+            f"failed on a {type(X).__name__} of {len(X)}, of which each is an argument to it. If "
+            "each is a doc, put with_array() around the wrapper, or, for a module that looks at "
+            "whole docs, with_mask()."
+        )
+    elif names:
+        reason = (
+            f"failed on an input of dtype {' and '.join(names)}. If it expects floats, hand it "
+            'floats: X.astype("float32").'
+        )
+    elif None not in (nI, width) and nI != width:
+        reason = (
+            f"was made for an input of width {nI}, but got one of width {width}. Give it and the "
+            "layer before it the same width."
+        )
+    else:
+        return
+    raise ValueError(f"The module of '{model.name}' {reason} What it said: {error}") from error
 
 
 def _check_shape(model: Model, Y: Any, dY: Any) -> None:
@@ -398,6 +412,14 @@ def convert_default_inputs(
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Any]]:
     """Arrays to tensors, a dict to keywords, a list or tuple to several arguments. Floats are
     cast to the dtype of the module's parameters, and their gradients back."""
+    if isinstance(X, (Padded, Ragged)):
+        # No framework knows these, and JAX takes minutes to find out.
+        raise ValueError(
+            f"The module of '{model.name}' was handed a {type(X).__name__}, which it does not "
+            "know. Put with_array() around the wrapper, so that it is given the rows. A module "
+            "that looks at whole docs goes into with_mask() or, if it is recurrent, with its "
+            "RNNWrapper into with_padded()."
+        )
     shim = get_shim(model)
     dtype = get_module(model).float_dtype()
     # Of the arrays of floats, one after the other.
@@ -472,6 +494,11 @@ def convert_rnn_inputs(
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Padded]]:
     """A Padded to (data, lengths), which each framework's PaddedRNN takes."""
     shim = get_shim(model)
+    if not isinstance(Xp, Padded):
+        raise ValueError(
+            f"Expected in '{model.name}', which holds a recurrent module, a Padded, got a "
+            f"{type(Xp).__name__}. Put with_padded() around the wrapper, which pads lists of docs."
+        )
     data = shim.from_xp(Xp.data, requires_grad=is_train)
     # Kernels refuse an empty sequence; one step of padding, which nobody reads, does not hurt.
     lengths = shim.from_xp(model.ops.xp.maximum(Xp.lengths, 1).astype("int64"))

@@ -4,7 +4,7 @@ import numpy
 import pytest
 from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers import get_framework
-from thinc.api import SGD, Linear, chain
+from thinc.api import SGD, Linear, chain, list2padded, list2ragged, with_array
 
 from ..frameworks import ALL_IDS, ring
 from .conftest import modules_of
@@ -46,6 +46,35 @@ def test_bytes_of_another_framework_are_refused(one, other):
     with pytest.raises(ValueError, match=f"weights of {get_framework(one).token}.*{other}"):
         model.shims[0].from_bytes(foreign.shims[0].to_bytes())
     assert model.to_bytes() == before
+
+
+DOCS = [normal(4, 4), normal(2, 4), normal(3, 4)]
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_docs_that_no_with_array_flattens_are_named(fw, is_train):
+    model = fw.Wrapper(fw.sequential(*weights()))
+    with pytest.raises(ValueError, match=r"list of 3, of which each is an argument.*with_array"):
+        model(DOCS, is_train)
+    for convert in (list2ragged(), list2padded()):
+        X = convert.predict(DOCS)
+        with pytest.raises(ValueError, match=rf"handed a {type(X).__name__}.*with_array"):
+            model(X, is_train)
+    assert [len(Y) for Y in with_array(model).predict(DOCS)] == [4, 2, 3]
+
+
+def test_an_input_of_another_width_than_the_module_was_made_for_is_named(fw):
+    model = fw.Wrapper(fw.builder)
+    model.initialize(X, normal(5, 3))
+    with pytest.raises(ValueError, match="for an input of width 4, but got one of width 6"):
+        model.predict(normal(5, 6))
+
+
+def test_a_recurrent_module_is_given_nothing_but_padded(recurrent_fw):
+    model = recurrent_fw.RNNWrapper(recurrent_fw.recurrent(4, 4))
+    for X in (DOCS, DOCS[0]):
+        with pytest.raises(ValueError, match=rf"a Padded, got a {type(X).__name__}.*with_padded"):
+            model.predict(X)
 
 
 @pytest.mark.parametrize("is_train", [True, False])
