@@ -31,14 +31,16 @@ def build_feed_forward(
 ) -> Encoder:
     """Each token by itself: hidden layers, and a linear one.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     width (int): Width of the vectors that come in and go out.
     hidden_width (int): Units of each hidden layer; `width` if None.
     depth (int): Number of hidden layers: linear, ReLU, layer normalization if asked for, dropout.
     normalize (bool): Layer normalization in the hidden layers.
     dropout (float): Rate of dropout. `spacy train` overrides it by `[training] dropout`.
-    RETURNS (Model): From a list of arrays to a list of arrays.
+    RETURNS (Model): From a list of arrays (tokens, width) to a list of the same shapes.
 
-    Raises ValueError on sizes that make no network.
+    Raises ValueError if there is no such framework, or on sizes that make no network; ImportError
+    if the framework is not installed.
     """
     network = FeedForward(width if hidden_width is None else hidden_width, depth, normalize)
     return with_array(build_network(framework, network, dropout, width, width))
@@ -54,14 +56,16 @@ def build_window_encoder(
 ) -> Encoder:
     """Each token with its neighbours, layer by layer, as in spaCy's MaxoutWindowEncoder.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     width (int): Width of the vectors that come in and go out.
     window_size (int): Neighbours on each side that a layer sees.
     depth (int): Number of layers.
     maxout_pieces (int): Linear pieces of each unit, of which the largest counts.
     dropout (float): Rate of dropout. `spacy train` overrides it by `[training] dropout`.
-    RETURNS (Model): From a list of arrays to a list of arrays.
+    RETURNS (Model): From a list of arrays (tokens, width) to a list of the same shapes.
 
-    Raises ValueError on sizes that make no network.
+    Raises ValueError if there is no such framework, or on sizes that make no network; ImportError
+    if the framework is not installed.
     """
     network = WindowEncoder(window_size, depth, maxout_pieces)
     return in_groups(build_network(framework, network, dropout, width, width))
@@ -75,13 +79,15 @@ def build_bilstm_encoder(
 ) -> Encoder:
     """Layers of an LSTM from left to right and one from right to left.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     width (int): Width of the vectors that come in and go out, half of it each direction's.
     depth (int): Number of layers.
     dropout (float): Rate of dropout, after each layer. `spacy train` overrides it by
         `[training] dropout`.
-    RETURNS (Model): From a list of arrays to a list of arrays.
+    RETURNS (Model): From a list of arrays (tokens, width) to a list of the same shapes.
 
-    Raises ValueError if the width is odd, or on sizes that make no network.
+    Raises ValueError if there is no such framework, the width is odd, or on sizes that make no
+    network; ImportError if the framework is not installed.
     """
     return in_groups(build_network(framework, BiLSTMEncoder(depth), dropout, width, width))
 
@@ -97,6 +103,7 @@ def build_transformer_encoder(
 ) -> Encoder:
     """Each token with all others of its doc, by attention, with sines for positions.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     width (int): Width of the vectors that come in and go out.
     depth (int): Number of blocks of attention and a feed-forward layer.
     heads (int): Number of attention heads, which share the width evenly.
@@ -104,9 +111,10 @@ def build_transformer_encoder(
     dropout (float): Rate of dropout. `spacy train` overrides it by `[training] dropout`.
     max_length (int): Tokens that can see each other. A longer doc is cut into equal parts, because
         time and memory of attention grow with the square of the length. None never cuts.
-    RETURNS (Model): From a list of arrays to a list of arrays.
+    RETURNS (Model): From a list of arrays (tokens, width) to a list of the same shapes.
 
-    Raises ValueError if the heads do not divide the width, or on sizes that make no network.
+    Raises ValueError if there is no such framework, the heads do not divide the width, or on sizes
+    that make no network; ImportError if the framework is not installed.
     """
     network = TransformerEncoder(4 * width if hidden_width is None else hidden_width, depth, heads)
     model = build_network(framework, network, dropout, width, width)

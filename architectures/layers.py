@@ -37,7 +37,11 @@ def any_batch(tok2vec: Tok2Vec) -> Tok2Vec:
 
 
 def mean_per_doc(tok2vec: Tok2Vec) -> Model[List[Doc], Floats2d]:
-    """The mean of each doc's vectors; zeros for a doc without tokens."""
+    """The mean of each doc's vectors; zeros for a doc without tokens.
+
+    tok2vec (Model): From docs to an array (tokens, width) per doc.
+    RETURNS (Model): From docs to an array (docs, width).
+    """
     pooled: Model = chain(cast(Model, tok2vec), cast(Model, list2ragged()), reduce_mean())
     return Model("mean_per_doc", _forward_mean, init=_init_any_batch, layers=[pooled], dims=_NO)
 
@@ -92,7 +96,11 @@ def softmax_output(nO: Optional[int] = None) -> Model[Floats2d, Floats2d]:
     The gradient is passed through unchanged: what spaCy hands back for exclusive classes,
     probabilities minus truth, already is the gradient with respect to the logits.
 
-    nO: The number of labels that the config expects; checked against the data by `initialize`.
+    nO (int): The number of labels that the config expects. None takes it from the data.
+    RETURNS (Model): From an array (rows, nO) to one of the same shape.
+
+    Raises ValueError from `initialize` if the data has another number of labels than the config or
+    than the network has columns.
     """
     return Model(
         "softmax_output",
@@ -104,7 +112,11 @@ def softmax_output(nO: Optional[int] = None) -> Model[Floats2d, Floats2d]:
 
 
 def logistic_output(nO: Optional[int] = None) -> Model[Floats2d, Floats2d]:
-    """Logits to a probability for each class by itself, as Thinc's Logistic."""
+    """Logits to a probability for each class by itself, as Thinc's Logistic.
+
+    nO (int): As for `softmax_output`, and so are the errors.
+    RETURNS (Model): From an array (rows, nO) to one of the same shape.
+    """
     return Model(
         "logistic_output",
         _forward_logistic,

@@ -45,6 +45,7 @@ def build_relation_model(
     """A model that gives each pair of entities a probability for each relation, with a network of
     the framework's.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     tok2vec (Model): The sublayer that gives the tokens vectors, such as `spacy.Tok2Vec.v2` or a
         listener.
     pairs (Model): The sublayer that finds the pairs, and makes a vector for each. None stands for

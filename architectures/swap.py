@@ -20,12 +20,13 @@ from .swap_names import swap_names
 def swap_config(config: Union[Config, str, Path], framework: str) -> Config:
     """Name another framework in a config, wherever it names an architecture of this package.
 
-    config: A config, which stays as it is, or a path to one.
-    framework: Config token or id of a framework, or "Thinc".
-    Returns a copy. A framework that is a variable is set where the variable is defined, unless
-    something else uses it too: then the name of the framework takes the variable's place. A
-    variable inside of an architecture's name becomes an argument. The framework of a
-    `use_framework` hook is set as well.
+    A framework that is a variable is set where the variable is defined, unless something else uses
+    it too: then the name of the framework takes the variable's place. A variable inside of an
+    architecture's name becomes an argument. The framework of a `use_framework` hook is set as well.
+
+    config (Config | str | Path): A config, which stays as it is, or a path to one.
+    framework (str): Config token or id of a framework, or "Thinc".
+    RETURNS (Config): A copy.
 
     Raises ValueError if there is no framework of this name, or if a variable that names one refers
     to itself.
@@ -42,10 +43,11 @@ def swap_config(config: Union[Config, str, Path], framework: str) -> Config:
 def swap_framework(nlp: Union[Language, str, Path], framework: str) -> Language:
     """The same trained pipeline on another framework.
 
-    nlp: A pipeline, which stays as it is, or a path or the name of a package to load one from.
-    framework: Config token or id of a framework, or "Thinc", which needs none installed.
-    Returns a new pipeline with the config rewritten, the weights converted, and the framework
-    among the requirements in its meta data, which `spacy package` reads.
+    nlp (Language | str | Path): A pipeline, which stays as it is, or a path or the name of a
+        package to load one from.
+    framework (str): Config token or id of a framework, or "Thinc", which needs none installed.
+    RETURNS (Language): A new pipeline with the config rewritten, the weights converted, and the
+        framework among the requirements in its meta data, which `spacy package` reads.
 
     Raises ValueError if there is no framework of this name, or, with the component and the layer,
     if there is a layer with a model of another framework that is none of this package's networks.

@@ -30,6 +30,7 @@ def build_tagger(
 ) -> Model[List[Doc], List[Floats2d]]:
     """A tagger whose network is one of the framework's.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     nO (int): Number of tags. None, the default, takes it from the data.
     width, embed_size, nM, nC (int): Of spaCy's CharacterEmbed: output width, rows of its table,
         size of a character's vector, and number of characters.
@@ -40,7 +41,8 @@ def build_tagger(
         listener.
     RETURNS (Model): From docs to an array of probabilities per doc.
 
-    Raises ValueError from `initialize` if nO is more than the number of tags in the data.
+    Raises ValueError if there is no such framework, and from `initialize` if nO is more than the
+    number of tags in the data; ImportError if the framework is not installed.
     """
     tok2vec = embedding(tok2vec, embed, width, embed_size, nM, nC)
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)

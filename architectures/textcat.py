@@ -31,6 +31,7 @@ def build_textcat(
 ) -> Model[List[Doc], Floats2d]:
     """A text classifier whose network is one of the framework's.
 
+    framework (str): "PyTorch", "TensorFlow", "MXNet", "JAX" or "Thinc", in upper or lower case.
     exclusive_classes (bool): Whether exactly one category is true of a text: true for `textcat`,
         false for `textcat_multilabel`.
     nO (int): Number of categories. None, the default, takes it from the data.
@@ -43,8 +44,11 @@ def build_textcat(
         listener.
     RETURNS (Model): From docs to an array with a row of probabilities per doc.
 
-    Raises ValueError from `initialize` if nO is more than the number of categories; fewer are
-    refused by spaCy when they are added. Only with nO = None, categories can be added later.
+    Only with nO = None, categories can be added later.
+
+    Raises ValueError if there is no such framework, and from `initialize` if nO is more than the
+    number of categories; fewer are refused by spaCy when they are added. ImportError if the
+    framework is not installed.
     """
     tok2vec = embedding(tok2vec, embed, width, embed_size, nM, nC)
     network = build_network(framework, FeedForward(hidden_width, depth, normalize), dropout, nO)
@@ -65,10 +69,11 @@ def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[
     """Make room for new categories, in place. As attrs["resize_output"] of a model, it is called by
     spaCy's `add_label`.
 
-    model: Its last two layers are the network, one of this package's or a wrapper that was given a
-        function to build its module, and `softmax_output` or `logistic_output`; which of these, is
-        in attrs["multi_label"].
-    new_nO: How many categories there will be.
+    model (Model): Its last two layers are the network, one of this package's or a wrapper that was
+        given a function to build its module, and `softmax_output` or `logistic_output`; which of
+        these, is in attrs["multi_label"].
+    new_nO (int): How many categories there will be.
+    RETURNS (Model): The same model. One that is not initialized, or has as many, stays as it is.
 
     What was learned stays. The weights of a new category are zero. Its bias is zero where
     categories are not exclusive. Where they are, it is so low that the predictions stay as they

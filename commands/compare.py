@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -43,6 +44,7 @@ def compare_cli(
         Path("comparison"), "--output", "-o", help="Folder for pipelines, results and the report"
     ),
     code_path: Optional[Path] = CODE,
+    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
     force: bool = typer.Option(False, "--force", "-f", help="Begin again where there are results"),
 ) -> None:
     """
@@ -62,11 +64,13 @@ def compare_cli(
 
         check_matplotlib()
         configs = [config_path, *(also or ())]
-        runs = planned(configs, _chosen(frameworks), seeds, output_path, overrides, code_path)
+        tokens = _chosen(frameworks)
+        runs = planned(configs, tokens, seeds, output_path, overrides, code_path, use_gpu)
         _begin(output_path, runs, force)
         _run_all(runs)
         results = collected(runs)
-        (output_path / RESULTS).write_text(json.dumps(results, indent=2), encoding="utf8")
+        text = json.dumps(as_json(results), indent=2, allow_nan=False)
+        (output_path / RESULTS).write_text(text, encoding="utf8")
         write_report(results, output_path / REPORT)
     show(results)
     if all("error" in run for run in results["runs"]):
@@ -95,6 +99,7 @@ def planned(
     output: Path,
     overrides: Dict[str, Any],
     code: Optional[Path],
+    use_gpu: int = -1,
 ) -> List[Planned]:
     """Every training of a comparison. Prints which layers are replaced.
 
@@ -120,9 +125,8 @@ def planned(
             swapped = rewritten(text, before, after)
             for seed in range(seeds):
                 folder = output / RUNS / f"{path.stem}-{framework}-{seed}"
-                trial = Trial(
-                    str(config), str(folder), seed, overrides, str(code) if code else None
-                )
+                imported = str(code) if code else None
+                trial = Trial(str(config), str(folder), seed, overrides, imported, use_gpu)
                 runs.append(Planned(path.stem, framework, swapped, trial))
         for each in replaced:
             msg.info(f"In {path}, except with Thinc, replaced {each}")
@@ -182,7 +186,8 @@ def _begin(output: Path, runs: List[Planned], force: bool) -> None:
 def _digest(run: Planned) -> str:
     trial = run.trial
     code = Path(trial.code).read_text(encoding="utf8") if trial.code else ""
-    text = json.dumps([run.text, code, trial.seed, trial.overrides], sort_keys=True)
+    settings = [run.text, code, trial.seed, trial.overrides, trial.use_gpu]
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -279,6 +284,15 @@ def collected(runs: List[Planned]) -> Dict[str, Any]:
             for run in runs
         ],
     }
+
+
+def as_json(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have, such as a loss that became NaN."""
+    if isinstance(value, dict):
+        return {key: as_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _outcome(trial: Trial) -> Dict[str, Any]:

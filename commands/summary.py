@@ -64,9 +64,12 @@ def described(model: Model, seen: set) -> Dict[str, Any]:
             if shim.module is not None:
                 module = shim.module
                 own.update({n: module.get_value(h) for n, h in module.parameters().items()})
-        elif hasattr(shim._model, "state_dict"):
+        elif hasattr(shim._model, "named_parameters"):
             framework = "PyTorch, by Thinc's wrapper"
-            own.update(shim._model.state_dict())
+            # Each once, where a state_dict has tied ones twice.
+            own.update(
+                {**dict(shim._model.named_parameters()), **dict(shim._model.named_buffers())}
+            )
     weights: Dict[str, Dict[str, Any]] = {
         name: {"shape": [int(n) for n in value.shape], "bytes": int(value.nbytes)}
         for name, value in own.items()

@@ -31,6 +31,7 @@ class Trial(NamedTuple):
     seed: Of all that is random.
     overrides: Values that replace those of the config, by their names with dots.
     code: Path of a Python file that is imported first.
+    use_gpu: ID of the GPU, or -1 for the CPU.
     """
 
     config: str
@@ -38,6 +39,7 @@ class Trial(NamedTuple):
     seed: int
     overrides: Dict[str, Any]
     code: Optional[str]
+    use_gpu: int
 
     @property
     def curve(self) -> Path:
@@ -72,13 +74,14 @@ def run(trial: Trial) -> Dict[str, Any]:
     import statistics
 
     import spacy
-    from spacy.cli._util import show_validation_error
+    from spacy.cli._util import setup_gpu, show_validation_error
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
     from spacy.util import import_file, load_config, resolve_dot_names
 
     if trial.code:
         import_file("python_code", trial.code)
+    setup_gpu(trial.use_gpu)
     overrides = {**trial.overrides, "training.seed": trial.seed}
     # The last line that it prints says what is wrong; that of the error itself is a whole section.
     with show_validation_error(trial.config, show_config=False, hint_fill=False):

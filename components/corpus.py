@@ -134,7 +134,8 @@ def create_relation_corpus(
     gold_entities (bool): Whether the predicted docs get the entities of the references, so that
         relations are learned and scored without a component that finds entities.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
-    RAISES (ValueError): As `spacy-frameworks.Corpus.v1` does.
+
+    Raises ValueError as `spacy-frameworks.Corpus.v1` does.
     """
     reader = create_corpus(paths, split, limit=limit)
     if not any((paths or {}).get(name) for name in SPLITS):

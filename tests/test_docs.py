@@ -1,5 +1,6 @@
 """Every block of code in README and docs runs as it is printed, page by page, in a folder with
-`configs/`, `train.spacy`, `dev.spacy` and `stock.cfg`, which `spacy init config` made.
+`configs/`, `train.spacy`, `dev.spacy` and `stock.cfg`, which `spacy init config` made. Each runs in
+a process of its own; that of Python has imported spaCy.
 
 A comment in front of a block, which no reader of the page sees, says what else belongs to it:
 
@@ -17,7 +18,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from subprocess import run
+from subprocess import PIPE, STDOUT, run
 from typing import Iterator, NamedTuple
 
 import pytest
@@ -27,8 +28,12 @@ from spacy_frameworks.training.corpus import create_corpus
 
 from .frameworks import TOKENS, marks
 from .pipelines import ROOT, spacy_command
+from .prepared import SECONDS, Done, Prepared
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Where a page does not say itself how long it trains, it ends soon. spaCy's commands take this from
+# the environment as if it were in front of their own arguments.
+FEW = "--training.max_steps 20 --training.eval_frequency 20"
 # Directives and blocks, in the order of the page.
 ITEM = re.compile(r"^<!-- test: (.+?) -->$|^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -65,9 +70,6 @@ def start(tmp_path_factory) -> Path:
         docs = [example.reference for example in corpus(spacy.blank("en"))]
         DocBin(docs=docs).to_disk(start / f"{split}.spacy")
     spacy_command("init", "config", "stock.cfg", "--pipeline", "tagger", cwd=start)
-    stock = start / "stock.cfg"
-    # So that it ends soon, on so few docs.
-    stock.write_text(stock.read_text().replace("max_steps = 20000", "max_steps = 20"))
     return start
 
 
@@ -78,11 +80,18 @@ def folder(start, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def prepared() -> Iterator[Prepared]:
+    prepared = Prepared()
+    yield prepared
+    prepared.end()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page.stem, marks=marks(*TOKENS)) for page in PAGES]
 )
-def test_the_blocks_of_a_page_run_as_printed(page, folder):
+def test_the_blocks_of_a_page_run_as_printed(page, folder, prepared):
     before = ""
     run_here = [block for block in blocks(page) if not block.directive.startswith("skip ")]
     for block, following in zip(run_here, [*run_here[1:], None]):
@@ -96,22 +105,25 @@ def test_the_blocks_of_a_page_run_as_printed(page, folder):
             assert text.count(line) == 1
             (folder / place[3]).write_text(text.replace(line, block.text))
         elif block.language == "bash":
-            execute(["bash", "-ec", block.text], folder, page, block)
+            done = bash(block.text, folder)
+            assert done.returncode == 0, f"{page.name}:{block.line}\n{done.output}"
         elif block.language == "python":
             before = before + block.text if verb == "continue" else block.text
             if following is not None and following.directive == "continue":
                 # It runs with what is behind it, in one process.
                 continue
-            execute([sys.executable, "-c", before], folder, page, block)
+            done = prepared.run(before, folder)
+            assert done.returncode == 0, f"{page.name}:{block.line}\n{done.output}"
         else:
             raise AssertionError(f"{page.name}:{block.line}: nothing tests this block")
 
 
-def execute(command: list[str], folder: Path, page: Path, block: Block) -> None:
+def bash(script: str, folder: Path) -> Done:
     own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {**os.environ, "PATH": own, "PYTHONPATH": str(folder)}
-    done = run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, f"{page.name}:{block.line}\n{done.stdout}\n{done.stderr}"
+    env = {**os.environ, "PATH": own, "PYTHONPATH": str(folder), "SPACY_CONFIG_OVERRIDES": FEW}
+    command = ["bash", "-ec", script]
+    done = run(command, cwd=folder, env=env, stdout=PIPE, stderr=STDOUT, text=True, timeout=SECONDS)
+    return Done(done.returncode, done.stdout)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -150,7 +150,8 @@ def sample(split: str) -> List[SampleDoc]:
     split (str): "train" or "dev".
     RETURNS (List[SampleDoc]): Documents of four to eight sentences on one topic; the same ones on
         every call, platform and Python.
-    RAISES (ValueError): On any other split.
+
+    Raises ValueError on any other split.
     """
     _check_split(split)
     return list(_generate(split))
@@ -258,16 +259,18 @@ def create_corpus(
     paths (Optional[Dict[str, Optional[Union[str, Path]]]]): The config's [paths]; only "train" and
         "dev" are looked at: a .spacy file, or a folder of them, or null.
     split (Optional[str]): "train" or "dev".
-    max_length, gold_preproc, limit, augmenter: As for spacy.Corpus.v1.
+    max_length (int), gold_preproc (bool), limit (int), augmenter (Callable): As for
+        spacy.Corpus.v1.
     path (Optional[Union[str, Path]]): In place of `paths` and `split`, a .spacy file or a folder
         of them, as for spacy.Corpus.v1.
     keep_mb (int): A corpus whose docs take up to so many MB (10^6 bytes) in memory is kept. A
         larger one is read anew each time, and with 0 every one is.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader. Like spaCy's it does not
         shuffle: the training loop does. The examples are fresh on every call.
-    RAISES (ValueError): If the split is another one, if one of the two paths is given without the
-        other, if there is neither a split nor a path, or both, if a path does not exist, or if
-        `keep_mb` is negative.
+
+    Raises ValueError if the split is another one, if one of the two paths is given without the
+    other, if there is neither a split nor a path, or both, if a path does not exist, or if
+    `keep_mb` is negative.
     """
     if keep_mb < 0:
         raise ValueError(

@@ -44,8 +44,9 @@ def create_logger(
     others (Optional[Dict[str, Any]]): Further loggers, such as spaCy's, by any name, each a section
         of its own: [training.logger.others.console].
     RETURNS (Callable): As spaCy's loggers.
-    RAISES (ValueError): When training begins, if a file exists already; ImportError if nothing is
-        installed that writes TensorBoard's files.
+
+    Raises ValueError when training begins, if a file exists already; ImportError if nothing is
+    installed that writes TensorBoard's files.
     """
 
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Log:

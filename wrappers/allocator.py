@@ -24,7 +24,7 @@ ALIGNMENT = 256
 def set_gpu_allocator(name: str) -> None:
     """Have CuPy draw its GPU memory from a framework's pool, or all of them from CUDA's own.
 
-    name: The framework's name in lower case, such as "pytorch"; or "cuda_async" for CUDA's
+    name (str): The framework's name in lower case, such as "pytorch"; or "cuda_async" for CUDA's
         stream-ordered pool, on which CuPy and all frameworks but MXNet draw together.
 
     Arrays that are there already stay where they are; unused blocks of the pool that CuPy drew

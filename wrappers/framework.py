@@ -20,16 +20,17 @@ ENTRY_POINTS = "spacy_frameworks"
 class Framework(NamedTuple):
     """What the package has to know of a framework before anything of it is imported.
 
-    token: How configs spell it, as in ``spacy-frameworks.PyTorchTagger.v1``.
-    id: Its folder here, its extra in pip, its prefix in the optimizer's keys.
-    module: The name that Python imports.
-    custom: How the model of spaCy's usage page spells it, as in ``CustomTorchModel.v1``.
-    requirements: What pip installs for the extra of this name; for a framework of another
-        distribution, what installs that.
-    model_roots: The first names of the modules in which the classes of its models are defined.
-    folder: The package that says how it runs; "" for the one of its id beside this file.
-    networks: The module with the networks of our architectures in it; "" for the one of its id
-        beside theirs.
+    token (str): How configs spell it, as in ``spacy-frameworks.PyTorchTagger.v1``.
+    id (str): Its folder here, its extra in pip, its prefix in the optimizer's keys.
+    module (str): The name that Python imports.
+    custom (str): How the model of spaCy's usage page spells it, as in ``CustomTorchModel.v1``.
+    requirements (Tuple[str, ...]): What pip installs for the extra of this name; for a framework of
+        another distribution, what installs that.
+    model_roots (Tuple[str, ...]): The first names of the modules in which the classes of its models
+        are defined.
+    folder (str): The package that says how it runs; "" for the one of its id beside this file.
+    networks (str): The module with the networks of our architectures in it; "" for the one of its
+        id beside theirs.
     """
 
     token: str
@@ -156,8 +157,10 @@ def get_part(framework: Framework, name: str) -> ModuleType:
 def get_framework(name: str, others: tuple[Framework, ...] = ()) -> Framework:
     """Look a framework up by its config token or its id.
 
-    name: Such as "PyTorch" or "Thinc", in upper or lower case.
-    others: What else may be named.
+    name (str): Such as "PyTorch" or "Thinc", in upper or lower case.
+    others (Tuple[Framework, ...]): What else may be named.
+    RETURNS (Framework): The framework.
+
     Raises ValueError with the names that exist if this is none of them.
     """
     known = (*all_frameworks(), *others, THINC)
@@ -242,5 +245,11 @@ def _check_version(framework: Framework, version: str) -> None:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a framework could be imported, without importing it."""
+    """Whether a framework could be imported, without importing it.
+
+    name (str): Such as "PyTorch" or "Thinc", in upper or lower case.
+    RETURNS (bool): Whether it is there, in whatever version.
+
+    Raises ValueError if there is no framework of this name.
+    """
     return importlib.util.find_spec(get_framework(name).module) is not None

@@ -67,9 +67,10 @@ class FasterNumpyOps(NumpyOps):
         **kwargs: Any,
     ):
         """
-        threads: How many threads a kernel runs on.
-        kernel: Which library computes the large products. If None, the fastest on this processor.
-        precision: "bfloat16" to multiply in it where the processor can.
+        threads (int): How many threads a kernel runs on.
+        kernel (str): Which library computes the large products. If None, the fastest on this
+            processor.
+        precision (str): "bfloat16" to multiply in it where the processor can.
 
         Raises ValueError if one of them is unknown.
         """
@@ -281,16 +282,16 @@ def set_framework_ops(
     optimizers compute outside of their ops is replaced in Thinc, for the whole process: see
     `patches.py`. Where Thinc runs on a GPU, nothing is changed.
 
-    framework: Such as "PyTorch", "NumPy" for kernels that need no framework, or "Thinc" for Thinc's
-        own ops. A framework without kernels of its own, such as JAX, takes NumPy's and is not
-        imported.
-    threads: How many threads a kernel of the framework's or NumPy's runs on. More than one is
+    framework (str): Such as "PyTorch", "NumPy" for kernels that need no framework, or "Thinc" for
+        Thinc's own ops. A framework without kernels of its own, such as JAX, takes NumPy's and is
+        not imported.
+    threads (int): How many threads a kernel of the framework's or NumPy's runs on. More than one is
         faster only where no other process wants the cores.
-    kernel: Which library computes the large products, if it is not to be the fastest one on
+    kernel (str): Which library computes the large products, if it is not to be the fastest one on
         this processor: "mm" or "onednn" of PyTorch's, "numpy", or "thinc". The current ops have it
         as an attribute.
-    precision: "bfloat16" to round the factors of large products to it, which doubles the speed
-        where the processor has the instructions (AVX512_BF16, AMX); elsewhere, and with other
+    precision (str): "bfloat16" to round the factors of large products to it, which doubles the
+        speed where the processor has the instructions (AVX512_BF16, AMX); elsewhere, and with other
         kernels than PyTorch's, they stay in float32, with a warning. Everything that is stored
         is float32.
 

@@ -28,13 +28,13 @@ def build_network(
 ) -> Model[Any, Any]:
     """Build a network in a framework.
 
-    framework: Config token or id of a framework, or "Thinc".
-    network: The description of the network.
-    dropout: Rate of dropout in training, held in attrs["dropout_rate"] of the model (of its
+    framework (str): Config token or id of a framework, or "Thinc".
+    network (Network): The description of the network, such as `FeedForward(48)`.
+    dropout (float): Rate of dropout in training, held in attrs["dropout_rate"] of the model (of its
         layers, in Thinc), where `set_dropout_rate` changes it.
-    nO, nI: Output and input width. What is None is inferred by `initialize`, unless the network is
-        one of sequences, which needs both.
-    Returns a model from Floats2d to Floats2d, or, of sequences, from Ragged to Ragged.
+    nO, nI (int): Output and input width. What is None is inferred by `initialize`, unless the
+        network is one of sequences, which needs both.
+    RETURNS (Model): From Floats2d to Floats2d, or, of sequences, from Ragged to Ragged.
 
     Raises ValueError on an unknown framework, one that has no such network, or widths that the
     network cannot have, ImportError on a framework that is not installed.

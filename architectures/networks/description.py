@@ -107,10 +107,10 @@ class FeedForward(Network):
     """Hidden layers, each linear, ReLU, layer normalization if asked for, and dropout; then a
     linear layer.
 
-    hidden_width: Units of each hidden layer.
-    depth: Number of hidden layers.
-    normalize: Whether the hidden layers have layer normalization.
-    activate_output: Whether ReLU and dropout follow the last layer too.
+    hidden_width (int): Units of each hidden layer.
+    depth (int): Number of hidden layers.
+    normalize (bool): Whether the hidden layers have layer normalization.
+    activate_output (bool): Whether ReLU and dropout follow the last layer too.
     """
 
     hidden_width: int
@@ -140,9 +140,9 @@ class WindowEncoder(SequenceNetwork):
     the window's vectors side by side, maxout, layer normalization, dropout, and the layer's input
     added. Neighbours outside of the sequence are zeros.
 
-    window_size: Neighbours on each side.
-    depth: Number of layers; the output sees `depth * window_size` tokens to each side.
-    maxout_pieces: Linear pieces of each unit, of which the largest counts.
+    window_size (int): Neighbours on each side.
+    depth (int): Number of layers; the output sees `depth * window_size` tokens to each side.
+    maxout_pieces (int): Linear pieces of each unit, of which the largest counts.
     """
 
     window_size: int = 1
@@ -173,7 +173,7 @@ class BiLSTMEncoder(SequenceNetwork):
     """Layers of an LSTM from left to right and one from right to left, half of the output each,
     and dropout. Both start from zero states.
 
-    depth: Number of layers.
+    depth (int): Number of layers.
     """
 
     depth: int = 1
@@ -212,9 +212,9 @@ class TransformerEncoder(SequenceNetwork):
 
     It sees no order; `add_positions` goes before it.
 
-    hidden_width: Units of the hidden layer of each block.
-    depth: Number of blocks.
-    heads: Number of attention heads, which share the width.
+    hidden_width (int): Units of the hidden layer of each block.
+    depth (int): Number of blocks.
+    heads (int): Number of attention heads, which share the width.
     """
 
     hidden_width: int

@@ -16,8 +16,9 @@ from .implementations import framework_file
 def get_parameters(model: Model[Any, Any]) -> Dict[str, numpy.ndarray]:
     """The parameters of a network, by `Parameter.key` and in Thinc's layout, as copies.
 
-    model: What `build_network` returned, or a model with one such network in it, as the encoders
-        are.
+    model (Model): What `build_network` returned, or a model with one such network in it, as the
+        encoders are.
+    RETURNS (Dict[str, numpy.ndarray]): Float32 arrays, a matrix as (nO, nI).
 
     Raises ValueError if there is none or there are several, or if it is not initialized.
     """
@@ -27,7 +28,8 @@ def get_parameters(model: Model[Any, Any]) -> Dict[str, numpy.ndarray]:
 def set_parameters(model: Model[Any, Any], parameters: Mapping[str, numpy.ndarray]) -> None:
     """Assign what `get_parameters` of the same network in any framework returned.
 
-    model: As for `get_parameters`.
+    model (Model): As for `get_parameters`.
+    parameters (Mapping[str, numpy.ndarray]): An array for each key, in Thinc's layout.
 
     Raises ValueError that names the parameter if one is missing or of another shape, and as
     `get_parameters` does; nothing is assigned then.

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from spacy_frameworks.commands.compare import planned
+from spacy_frameworks.commands.compare import as_json, planned
 from spacy_frameworks.commands.report import rows_of, write_report
 
 from ..frameworks import ONE_OR_ALL
@@ -79,6 +79,11 @@ def test_results_have_what_was_measured(results):
         textcat["confusions"]["textcat"]["labels"]
     )
     assert sum(map(sum, textcat["confusions"]["textcat"]["counts"])) == FEW["corpora.dev.limit"]
+
+
+def test_what_is_no_number_in_json_is_null():
+    found = {"curve": [{"loss": float("nan"), "step": 3}], "score": float("inf"), "seed": 0}
+    assert as_json(found) == {"curve": [{"loss": None, "step": 3}], "score": None, "seed": 0}
 
 
 def test_a_training_that_fails_is_a_row_with_its_error_and_not_the_end(compared, results):

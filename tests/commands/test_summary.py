@@ -47,6 +47,16 @@ def _walk(layer):
         yield from _walk(inner)
 
 
+@pytest.mark.pytorch
+def test_a_tied_weight_under_thincs_wrapper_counts_once():
+    from thinc.api import PyTorchWrapper
+    from torch import nn
+
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    assert described(PyTorchWrapper(tied), set())["parameters"] == 4 * 4 + 4 + 4
+
+
 def test_a_tree_is_shown(tmp_path):
     trained = train_config("tagger", "Thinc", tmp_path)
     code, printed = summary(trained)

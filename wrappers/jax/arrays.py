@@ -31,8 +31,10 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
 
     NumPy's memory is copied: JAX takes for granted that its arrays never change.
 
-    requires_grad: JAX's arrays have no such mark.
-    device: Where the array shall be, such as "cpu:0" or "gpu:0". If None, it follows Thinc's ops.
+    requires_grad (bool): JAX's arrays have no such mark.
+    device (str): Where the array shall be, such as "cpu:0" or "gpu:0". If None, it follows Thinc's
+        ops.
+
     Raises ValueError on integers of 64 bits that JAX, which has 32 unless the user has chosen
     otherwise, would cut off.
     """
@@ -53,7 +55,7 @@ def tensor2xp(jax_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
 
     The memory is copied: JAX's arrays are not to be written, and those of Thinc's layers are.
 
-    ops: Decides between NumPy and CuPy. If None, the array's device does.
+    ops (Ops): Decides between NumPy and CuPy. If None, the array's device does.
     """
     is_narrow = is_float(jax_tensor) and jax_tensor.dtype.itemsize < 4
     tensor = jax_tensor.astype("float32") if is_narrow else jax_tensor

@@ -30,7 +30,8 @@ def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[
 
     NumPy's memory is copied: MXNet would make the caller's array read-only.
 
-    device: An `mx.Context`. If None, it follows Thinc's ops.
+    device (mxnet.Context): Where the array shall be. If None, it follows Thinc's ops.
+
     Raises ValueError on numbers that MXNet does not have: complex ones, and integers that take 64
     bits without a sign.
     """
@@ -74,7 +75,7 @@ def _check_numbers(array: numpy.ndarray) -> None:
 def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     """An NDArray as an array; float16 becomes float32.
 
-    ops: Decides between NumPy and CuPy. If None, the NDArray's context does.
+    ops (Ops): Decides between NumPy and CuPy. If None, the NDArray's context does.
     """
     tensor = mx_tensor.detach()
     if tensor.context.device_type == "gpu" and not isinstance(ops, NumpyOps):

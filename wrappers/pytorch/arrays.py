@@ -27,7 +27,7 @@ def xp2tensor(
 ) -> torch.Tensor:
     """A NumPy or CuPy array as a tensor, sharing its memory where that is safe.
 
-    device: Where the tensor shall be. If None, it follows Thinc's ops.
+    device (torch.device): Where the tensor shall be. If None, it follows Thinc's ops.
     """
     import torch
 
@@ -53,7 +53,7 @@ def tensor2xp(torch_tensor: torch.Tensor, *, ops: Optional[Ops] = None) -> Array
     The output of a pass that is recorded is copied: its gradient may be computed from it, and
     Thinc's layers may write into an array. Who knows better hands over `tensor.detach()`.
 
-    ops: Decides between NumPy and CuPy. If None, the tensor's device does.
+    ops (Ops): Decides between NumPy and CuPy. If None, the tensor's device does.
     """
     tensor = torch_tensor.detach()
     if tensor.is_floating_point() and tensor.element_size() < 4:

@@ -34,9 +34,10 @@ def xp2tensor(
     NumPy's memory is copied: TensorFlow computes only on memory that is aligned to 64 bytes, which
     NumPy does not promise.
 
-    requires_grad: Whether a variable shall be trainable. TensorFlow's tensors have no such mark.
-    as_variable: Return a `tf.Variable`.
-    device: Where the tensor shall be, such as "/CPU:0". If None, where TensorFlow puts it.
+    requires_grad (bool): Whether a variable shall be trainable. TensorFlow's tensors have no such
+        mark.
+    as_variable (bool): Return a `tf.Variable`.
+    device (str): Where the tensor shall be, such as "/CPU:0". If None, where TensorFlow puts it.
     """
     if "tensorflow" not in sys.modules:
         require("tensorflow")
@@ -54,7 +55,7 @@ def xp2tensor(
 def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     """A tensor as an array; 16-bit floats become float32.
 
-    ops: Decides between NumPy and CuPy. If None, the tensor's device does.
+    ops (Ops): Decides between NumPy and CuPy. If None, the tensor's device does.
     """
     import tensorflow as tf
 
