@@ -18,10 +18,10 @@ from sphinx.cmd.build import main
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "docs"
 SOURCE = BUILD / "source"
-FOLDERS = ["docs", "configs", "examples"]
+FOLDERS = ["docs", "configs", "examples", "benchmarks"]
 # Caches, and what a run of the example project leaves.
 LEFT_OUT = ["__pycache__", "corpus", "metrics", "packages", "training"]
-PAGES = ["*.md", "benchmarks/*.md", "constraints/*.md"]
+PAGES = ["*.md", "constraints/*.md"]
 
 # Whoever opens the site at its root.
 REDIRECT = """<!doctype html>
@@ -35,8 +35,7 @@ def copy_sources() -> None:
     # From scratch: what did not change may link to what is gone.
     shutil.rmtree(BUILD, ignore_errors=True)
     for name in FOLDERS:
-        if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, SOURCE / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        shutil.copytree(ROOT / name, SOURCE / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     for pattern in PAGES:
         for page in ROOT.glob(pattern):
             copy(page, SOURCE / page.relative_to(ROOT))

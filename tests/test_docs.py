@@ -31,8 +31,8 @@ from .pipelines import ROOT, spacy_command
 from .prepared import SECONDS, Done, Prepared
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Where a page does not say itself how long it trains, it ends soon. spaCy's commands take this from
-# the environment as if it were in front of their own arguments.
+# A training ends soon, unless its command says itself how long it takes: spaCy's commands take this
+# from the environment as if it were in front of their own arguments.
 FEW = "--training.max_steps 20 --training.eval_frequency 20"
 # Directives and blocks, in the order of the page.
 ITEM = re.compile(r"^<!-- test: (.+?) -->$|^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -14,6 +14,8 @@ from safetensors.numpy import load, save
 
 FORMAT = 1
 KEY = "spacy-frameworks"
+# How the bytes of a shim of Thinc's own wrappers begin: msgpack of {"config": ..., "state": ...}.
+OF_THINC = b"\x82\xa6config"
 
 # A crafted file must not take much more memory than it is large. Python's objects take up to 32
 # times the memory of the JSON that they are read from. In bytes, and as a part of the file:
@@ -84,8 +86,7 @@ def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             "Expected the bytes of a wrapped model of spacy-frameworks, but these are damaged or "
-            f"were written by something else ({type(error).__name__}: {error}). "
-            "Save the model again with to_bytes() or to_disk()."
+            f"were written by something else ({type(error).__name__}: {error}). {_what_to_do(data)}"
         ) from None
     if is_later:
         raise ValueError(
@@ -98,6 +99,15 @@ def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
             "Copy or save it again."
         )
     return tensors, header
+
+
+def _what_to_do(data: bytes) -> str:
+    if data.startswith(OF_THINC):
+        return (
+            "They begin as those of a wrapper of thinc.api do: load the model with that wrapper, "
+            "and put one of ours around its module (docs/from_thinc.md)."
+        )
+    return "Save the model again with to_bytes() or to_disk()."
 
 
 def _header_size(data: bytes) -> int:

@@ -6,6 +6,7 @@ import struct
 import numpy
 import pytest
 import safetensors.numpy
+import thinc.api
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -344,6 +345,16 @@ def test_damaged_and_foreign_files_are_refused_and_change_nothing(fw):
     foreign = safetensors.numpy.save({"W": normal(2)})
     assert_refused(model, foreign, ["written by something else"])
     assert_refused(model, _later_format(good), ["format 1 or earlier", "format 2", "newer version"])
+
+
+@pytest.mark.pytorch
+def test_bytes_of_thincs_own_wrapper_are_refused_with_the_way_to_take_them_over():
+    import torch
+    from spacy_frameworks.wrappers import PyTorchWrapper
+
+    theirs = thinc.api.PyTorchWrapper(torch.nn.Linear(4, 3))
+    model = PyTorchWrapper(torch.nn.Linear(4, 3))
+    assert_refused(model, theirs.shims[0].to_bytes(), ["thinc.api", "docs/from_thinc.md"])
 
 
 def test_bad_bytes_leave_a_lazy_module_free(fw):
