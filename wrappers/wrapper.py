@@ -258,7 +258,9 @@ def _explain(model: Model, X: Any, error: Exception) -> None:
     nI, width = model.maybe_get_dim("nI"), _width(X)
     arrays = leaves(is_xp_array, _data_of(X))
     names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
-    if isinstance(X, (list, tuple)) and isinstance(error, TypeError):
+    # As Python says it of too many.
+    is_number_of_arguments = isinstance(error, TypeError) and "argument" in str(error)
+    if isinstance(X, (list, tuple)) and is_number_of_arguments:
         reason = (
             f"failed on a {type(X).__name__} of {len(X)}, of which each is an argument to it. If "
             "each is a doc, put with_array() around the wrapper, or, for a module that looks at "
