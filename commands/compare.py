@@ -99,7 +99,7 @@ def planned(
     output: Path,
     overrides: Dict[str, Any],
     code: Optional[Path],
-    use_gpu: int = -1,
+    use_gpu: int,
 ) -> List[Planned]:
     """Every training of a comparison. Prints which layers are replaced.
 

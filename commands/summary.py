@@ -64,12 +64,11 @@ def described(model: Model, seen: set) -> Dict[str, Any]:
             if shim.module is not None:
                 module = shim.module
                 own.update({n: module.get_value(h) for n, h in module.parameters().items()})
-        elif hasattr(shim._model, "named_parameters"):
+        elif hasattr(shim._model, "state_dict"):
             framework = "PyTorch, by Thinc's wrapper"
-            # Each once, where a state_dict has tied ones twice.
-            own.update(
-                {**dict(shim._model.named_parameters()), **dict(shim._model.named_buffers())}
-            )
+            # Tied ones are there under each of their names.
+            state = shim._model.state_dict(keep_vars=True)
+            own.update({id(value): (name, value) for name, value in state.items()}.values())
     weights: Dict[str, Dict[str, Any]] = {
         name: {"shape": [int(n) for n in value.shape], "bytes": int(value.nbytes)}
         for name, value in own.items()

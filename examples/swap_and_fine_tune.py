@@ -51,6 +51,8 @@ def main(
     output: Path = typer.Option(Path("fine-tuned"), help="Where to save the pipelines"),
 ) -> None:
     """Train a tagger, swap its framework, train it further, and compare the scores."""
+    if (train is None) != (dev is None):
+        raise typer.BadParameter("Give both --train and --dev, or neither.")
     paths = {"train": train, "dev": dev}
 
     def score(nlp: Language) -> float:
@@ -74,7 +76,7 @@ def main(
     swapped.to_disk(output / "swapped")
     print(f"{then}, with the same weights: {score(swapped):.4f}")
 
-    # 3. Train further. A pipeline has no state of an optimizer, in no framework, so a new one is
+    # 3. Train further. A pipeline does not contain the state of the optimizer, so a new one is
     #    made, with a smaller learn rate: the weights are good already. Its averages begin anew.
     optimizer = swapped.resume_training(sgd=Adam(0.001, use_averages=True))
     examples = list(create_corpus(paths, "train", limit=limit)(swapped))

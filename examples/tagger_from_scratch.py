@@ -120,10 +120,13 @@ def main(
     output: Path = typer.Option(Path("taggers"), help="Where to save the pipelines"),
 ) -> None:
     """Train a tagger whose network is written by hand, and evaluate what was saved."""
-    if framework not in ("all", *NETWORKS):
+    named = [name for name in NETWORKS if framework.lower() in ("all", name.lower())]
+    if not named:
         raise typer.BadParameter(f"{framework!r}: expected {', '.join(NETWORKS)}, or all")
+    if (train is None) != (dev is None):
+        raise typer.BadParameter("Give both --train and --dev, or neither.")
     paths = {"train": train, "dev": dev}
-    for name in NETWORKS if framework == "all" else [framework]:
+    for name in named:
         # Examples belong to the vocabulary with which they were read, and here to one training.
         blank = spacy.blank("en")
         examples = list(create_corpus(paths, "train", limit=limit)(blank))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # A copy that takes longer is ended.
-SECONDS = 500
+SECONDS = 200
 
 
 class Done(NamedTuple):
@@ -43,10 +43,13 @@ class Prepared:
         to a file there."""
         assert self._process.stdin and self._process.stdout
         said = folder / "said.txt"
+        said.unlink(missing_ok=True)
         order = {"code": code, "folder": str(folder), "said": str(said)}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return Done(int(self._process.stdout.readline()), said.read_text(errors="replace"))
+        answer = self._process.stdout.readline()
+        assert answer, "The process that has imported spaCy has ended."
+        return Done(int(answer), said.read_text(errors="replace"))
 
     def end(self) -> None:
         self._process.communicate()

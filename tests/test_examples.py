@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -27,7 +28,9 @@ SWAPS = [
 
 @pytest.fixture
 def examples(tmp_path) -> Path:
-    return shutil.copytree(EXAMPLES, tmp_path / "copied")
+    # Without what runs in the checkout have left.
+    left = ("corpus", "metrics", "packages", "training", "project.lock", "config.cfg")
+    return shutil.copytree(EXAMPLES, tmp_path / "copied", ignore=shutil.ignore_patterns(*left))
 
 
 def scores(script: Path, *arguments: object) -> list[float]:
@@ -38,11 +41,13 @@ def scores(script: Path, *arguments: object) -> list[float]:
         capture_output=True,
         text=True,
         cwd=script.parent,
+        # Without the toy framework that these tests install.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    lines = re.findall(r"^[\w, -]+: (?:F )?(0\.\d+)", done.stdout, re.MULTILINE | re.ASCII)
+    lines = re.findall(r"^[\w, -]+: (?:F )?([01]\.\d+)", done.stdout, re.MULTILINE | re.ASCII)
     return [float(score) for score in lines]
 
 
@@ -52,7 +57,7 @@ def test_a_tagger_from_scratch_is_as_good_in_each_framework(framework, examples)
     # most frequent tag is right in 0.11.
     script = examples / "tagger_from_scratch.py"
     (score,) = scores(script, "--framework", framework, "--limit", 120, "--epochs", 4)
-    assert score == pytest.approx(0.965, abs=0.01)
+    assert score > 0.93
 
 
 @pytest.mark.pytorch
@@ -61,6 +66,13 @@ def test_an_own_transformer_recognizes_what_only_words_far_away_decide(examples)
     script = examples / "ner_transformer.py"
     (score,) = scores(script, "--steps", 150, "--no-baseline")
     assert score > 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.pytorch
+def test_without_the_transformer_it_does_not(examples):
+    with_it, without = scores(examples / "ner_transformer.py")
+    assert without < 0.65 < 0.85 < with_it
 
 
 @pytest.mark.parametrize(("first", "then"), SWAPS)
@@ -81,7 +93,7 @@ def test_the_project_is_complete(examples):
     shipped = (project / "README.md").read_text()
     project_document(project, project / "README.md")
     assert (project / "README.md").read_text() == shipped
-    config = load_config(project / "configs" / "base.cfg", {"vars.framework": "Thinc"})
+    config = load_config(project / "configs" / "base.cfg")
     assert load_model_from_config(config, auto_fill=True).pipe_names == ["tagger"]
 
 

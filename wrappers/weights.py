@@ -14,7 +14,8 @@ from safetensors.numpy import load, save
 
 FORMAT = 1
 KEY = "spacy-frameworks"
-# How the bytes of a shim of Thinc's own wrappers begin: msgpack of {"config": ..., "state": ...}.
+# How the bytes of a shim of Thinc's wrappers of PyTorch and MXNet begin: msgpack of {"config": ...,
+# "state": ...}.
 OF_THINC = b"\x82\xa6config"
 
 # A crafted file must not take much more memory than it is large. Python's objects take up to 32
@@ -101,11 +102,12 @@ def unpack(data: bytes) -> Tuple[Dict[str, numpy.ndarray], Dict[str, Any]]:
     return tensors, header
 
 
-def _what_to_do(data: bytes) -> str:
-    if data.startswith(OF_THINC):
+def _what_to_do(data: Any) -> str:
+    if isinstance(data, bytes) and data.startswith(OF_THINC):
         return (
             "They begin as those of a wrapper of thinc.api do: load the model with that wrapper, "
-            "and put one of ours around its module (docs/from_thinc.md)."
+            "or in an environment where it works, and take the weights of its module along "
+            "(docs/from_thinc.md)."
         )
     return "Save the model again with to_bytes() or to_disk()."
 

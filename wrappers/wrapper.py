@@ -255,30 +255,36 @@ def _rows_with_nan(array: Any) -> str:
 def _explain(model: Model, X: Any, error: Exception) -> None:
     """Raise ValueError if the module may have failed because of the kind of its input. Until then
     nobody knows: modules may take several arrays, look integers up, or go with any width."""
-    nI, width = model.maybe_get_dim("nI"), _width(X)
+    # What a builder returns was made for that width; a module may only have been given it first.
+    nI = model.maybe_get_dim("nI") if get_shim(model).has_builder else None
+    width = _width(X)
     arrays = leaves(is_xp_array, _data_of(X))
     names = sorted({array.dtype.name for array in arrays if array.dtype.kind in "biu"})
-    # As Python says it of too many.
-    is_number_of_arguments = isinstance(error, TypeError) and "argument" in str(error)
-    if isinstance(X, (list, tuple)) and is_number_of_arguments:
-        reason = (
-            f"failed on a {type(X).__name__} of {len(X)}, of which each is an argument to it. If "
-            "each is a doc, put with_array() around the wrapper, or, for a module that looks at "
-            "whole docs, with_mask()."
-        )
-    elif names:
+    if names:
         reason = (
             f"failed on an input of dtype {' and '.join(names)}. If it expects floats, hand it "
             'floats: X.astype("float32").'
         )
-    elif None not in (nI, width) and nI != width:
+    # Python says so of the wrong number.
+    elif isinstance(X, list) and isinstance(error, TypeError) and "argument" in str(error):
         reason = (
-            f"was made for an input of width {nI}, but got one of width {width}. Give it and the "
-            "layer before it the same width."
+            f"failed on a list of {len(X)}, of which each is an argument to it. If each is a doc, "
+            "put with_array() around the wrapper, or, for a module that looks at whole docs, "
+            "with_mask()."
         )
+    elif None not in (nI, width) and nI != width:
+        reason = f"{of_another_width(nI, width)}."
     else:
         return
     raise ValueError(f"The module of '{model.name}' {reason} What it said: {error}") from error
+
+
+def of_another_width(nI: Optional[int], width: Optional[int]) -> str:
+    """What errors say of a layer that was made for inputs of width nI."""
+    return (
+        f"was made for an input of width {nI}, but got one of width {width}. Give it and the layer "
+        "before it the same width"
+    )
 
 
 def _check_shape(model: Model, Y: Any, dY: Any) -> None:

@@ -10,7 +10,7 @@ import numpy
 from thinc.api import Model
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 
-from ...wrappers.wrapper import get_shim, output_gradients
+from ...wrappers.wrapper import get_shim, of_another_width, output_gradients
 from .arrangement import Arrangement, Array
 from .description import Network, description_of
 from .implementations import framework_file
@@ -22,10 +22,7 @@ def check_width(model: Model, rows: Array) -> None:
     """Raise ValueError if the input is not as wide as the layer."""
     nI = model.maybe_get_dim("nI")
     if nI is not None and rows.shape[1] != nI:
-        raise ValueError(
-            f"The layer '{model.name}' was built for an input of width {nI}, but got one of width "
-            f"{rows.shape[1]}. Give it and the sublayer before it the same width."
-        )
+        raise ValueError(f"The layer '{model.name}' {of_another_width(nI, rows.shape[1])}.")
 
 
 def dropout_masks(model: Model, network: Network, rows: int, is_train: bool) -> List[Array]:

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from spacy_frameworks.commands.compare import as_json, planned
+from spacy_frameworks.commands.compare import _begin, as_json, planned
 from spacy_frameworks.commands.report import rows_of, write_report
 
 from ..frameworks import ONE_OR_ALL
@@ -170,10 +170,20 @@ def test_what_is_compared_is_said(tmp_path, capsys):
     (tmp_path / "stock.cfg").write_text(STOCK)
     (tmp_path / "bare.cfg").write_text('[nlp]\nlang = "en"\npipeline = []\n')
     for name, framework in (("stock", "JAX"), ("bare", "MXNet")):
-        planned([tmp_path / f"{name}.cfg"], ["Thinc", framework], 1, tmp_path, {}, None)
+        planned([tmp_path / f"{name}.cfg"], ["Thinc", framework], 1, tmp_path, {}, None, -1)
         said = " ".join(capsys.readouterr().out.split())
         assert ("spacy.HashEmbedCNN.v2 ->" in said) == (name == "stock")
         assert ("nothing changes with the framework" in said) == (name == "bare")
+
+
+def test_each_training_is_told_the_gpu_and_is_another_one_on_it(tmp_path):
+    on_cpu, on_gpu = (
+        planned([CONFIGS / "tagger.cfg"], ["Thinc"], 1, tmp_path, {}, None, gpu) for gpu in (-1, 3)
+    )
+    assert [run.trial.use_gpu for run in (*on_cpu, *on_gpu)] == [-1, 3]
+    _begin(tmp_path, on_cpu, force=False)
+    with pytest.raises(ValueError, match="with other values"):
+        _begin(tmp_path, on_gpu, force=False)
 
 
 def test_ctrl_c_ends_the_training_too(begun):

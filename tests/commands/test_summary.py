@@ -54,6 +54,8 @@ def test_a_tied_weight_under_thincs_wrapper_counts_once():
 
     tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     tied[1].weight = tied[0].weight
+    # What is not saved does not count.
+    tied.register_buffer("scratch", tied[0].bias.detach().clone(), persistent=False)
     assert described(PyTorchWrapper(tied), set())["parameters"] == 4 * 4 + 4 + 4
 
 

@@ -341,7 +341,9 @@ def test_damaged_and_foreign_files_are_refused_and_change_nothing(fw):
     assert_refused(model, good[:-1], ["damaged"])
     assert_refused(model, b"", ["damaged"])
     assert_refused(model, good[:-1] + bytes([good[-1] ^ 1]), ["checksum", "damaged"])
-    assert_refused(model, pickle.dumps({"W": 1}), ["written by something else"])
+    # Thinc's msgpack gives back whatever a damaged file has in its place.
+    for other in (pickle.dumps({"W": 1}), None, "x", 7):
+        assert_refused(model, other, ["written by something else"])
     foreign = safetensors.numpy.save({"W": normal(2)})
     assert_refused(model, foreign, ["written by something else"])
     assert_refused(model, _later_format(good), ["format 1 or earlier", "format 2", "newer version"])

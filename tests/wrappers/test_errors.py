@@ -196,8 +196,11 @@ def test_a_prediction_cannot_be_backpropagated(fw):
 def test_errors_of_the_module_come_through_and_leave_the_model_usable(fw):
     model = fw.Wrapper(fw.sequential(*weights()))
     expected = model.predict(X)
-    with pytest.raises(Exception):  # noqa: B017, PT011 (each framework has its own)
+    with pytest.raises(Exception) as error:  # noqa: PT011 (each framework has its own)
         model.begin_update(normal(5, 7))
+    # It may go with this width, for all that is known, and fail for another reason.
+    assert "width" not in str(error.value)
+    assert error.value.__cause__ is None or "The module of" not in str(error.value)
     assert_array_equal(model.predict(X), expected)
     Y, backprop = model.begin_update(X)
     assert backprop(Y).shape == X.shape
