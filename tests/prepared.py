@@ -1,8 +1,8 @@
-"""A Python process that has imported spaCy, and runs code in copies of itself, so that the import,
-which takes seconds, is done once.
+"""A Python process that has run some code, imports for the most part, and runs other code in copies
+of itself, so that what takes seconds is done once.
 
-A copy is what a new process is that has imported spaCy; it has nothing of another copy. To see what
-the import itself does, start a process.
+A copy is what a new process is that has run the first code; it has nothing of another copy. To see
+what the first code itself does, start a process.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ class Done(NamedTuple):
 
 
 class Prepared:
-    def __init__(self) -> None:
+    """A process that runs `code` and then waits. In a `with`, since it has to be ended."""
+
+    def __init__(self, code: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, code],
             # Not the toy framework that these tests install.
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             stdin=subprocess.PIPE,
@@ -48,17 +50,19 @@ class Prepared:
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, "The process that has imported spaCy has ended."
+        assert answer, "The prepared process has ended."
         return Done(int(answer), said.read_text(errors="replace"))
 
-    def end(self) -> None:
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
 
-def serve() -> None:
-    """Run what comes in line by line, and answer with exit codes."""
-    import spacy  # noqa: F401
-
+def serve(code: str) -> None:
+    """Run this code, then what comes in line by line, and answer with exit codes."""
+    exec(code, {})
     for line in sys.stdin:
         child = os.fork()
         if not child:
@@ -86,4 +90,4 @@ def _run(code: str, folder: str, said: str) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

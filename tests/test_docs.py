@@ -82,9 +82,8 @@ def folder(start, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared() -> Iterator[Prepared]:
-    prepared = Prepared()
-    yield prepared
-    prepared.end()
+    with Prepared("import spacy") as prepared:
+        yield prepared
 
 
 @pytest.mark.long

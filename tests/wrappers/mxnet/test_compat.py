@@ -1,11 +1,11 @@
-"""Every case runs in an interpreter of its own: an import can be tried only once in each."""
+"""Every case runs in an interpreter of its own, or a copy of one: an import can be tried only once
+in each."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Iterator
 
 import pytest
+
+from ...prepared import Prepared
 
 # What is asked is what MXNet changes: SciPy, which it imports where it is installed, imports parts
 # of NumPy that NumPy 2 loads late.
@@ -18,26 +18,27 @@ compat.install()
 """
 
 
-def run(code: str, path: Path | None = None) -> None:
-    """Run code in a fresh interpreter, with a folder in front of its path."""
-    folders = [str(path)] if path else []
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(folders + [p for p in sys.path if p])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Prepared]:
+    with Prepared(INSTALL) as prepared:
+        yield prepared
+
+
+@pytest.fixture
+def run(prepared, tmp_path):
+    """Run code in an interpreter in which nobody has tried to import MXNet."""
+
+    def run(code):
+        done = prepared.run(INSTALL + code, tmp_path)
+        assert done.returncode == 0, done.output
+
+    return run
 
 
 @pytest.mark.mxnet
-def test_install_imports_nothing_and_can_be_repeated():
+def test_install_imports_nothing_and_can_be_repeated(run):
     run(
-        INSTALL
-        + """
+        """
 import time
 loaded, finders = set(sys.modules), list(sys.meta_path)
 start = time.process_time()
@@ -52,10 +53,9 @@ assert sys.meta_path[0] is compat._FINDER and set(sys.modules) == loaded
     )
 
 
-def test_uninstall_leaves_the_import_as_python_has_it():
+def test_uninstall_leaves_the_import_as_python_has_it(run):
     run(
-        INSTALL
-        + """
+        """
 compat.uninstall()
 plain = importlib.util.find_spec("mxnet")
 assert compat._FINDER not in sys.meta_path
@@ -68,8 +68,8 @@ assert plain is None or type(importlib.util.find_spec("mxnet").loader) is compat
     )
 
 
-def test_importing_the_wrappers_is_enough_and_undoing_a_framework_keeps_it():
-    run(
+def test_importing_the_wrappers_is_enough_and_undoing_a_framework_keeps_it(run_python):
+    run_python(
         """
 import sys
 from spacy_frameworks.wrappers import set_framework_ops, undo_framework
@@ -82,10 +82,9 @@ assert sys.meta_path.count(compat._FINDER) == 1
     )
 
 
-def test_without_mxnet_its_import_fails_as_usual(tmp_path):
+def test_without_mxnet_its_import_fails_as_usual(run, tmp_path):
     run(
-        INSTALL
-        + f"""
+        f"""
 sys.path[:] = [{str(tmp_path)!r}]
 assert importlib.util.find_spec("mxnet") is None
 try:
@@ -99,10 +98,9 @@ else:
 
 
 @pytest.mark.mxnet
-def test_blocked_mxnet_stays_blocked():
+def test_blocked_mxnet_stays_blocked(run):
     run(
-        INSTALL
-        + """
+        """
 sys.modules["mxnet"] = None
 try:
     import mxnet
@@ -115,11 +113,10 @@ else:
 
 
 @pytest.mark.mxnet
-def test_numpy_is_as_before_when_the_import_fails_in_the_middle():
+def test_numpy_is_as_before_when_the_import_fails_in_the_middle(run):
     # MXNet imports `requests` halfway through.
     run(
-        INSTALL
-        + """
+        """
 import numpy, numpy.fft, numpy.random, numpy.testing
 before = dict(vars(numpy))
 sys.modules["requests"] = None
@@ -136,10 +133,9 @@ for _ in range(2):
 
 
 @pytest.mark.mxnet
-def test_names_that_somebody_else_set_stay():
+def test_names_that_somebody_else_set_stay(run):
     run(
-        INSTALL
-        + """
+        """
 import numpy
 numpy.sometrue = mine = numpy.any
 import mxnet
@@ -149,10 +145,9 @@ assert numpy.sometrue is mine
 
 
 @pytest.mark.mxnet
-def test_spec_says_what_it_says_without_the_hook():
+def test_spec_says_what_it_says_without_the_hook(run):
     run(
-        INSTALL
-        + """
+        """
 spec = importlib.util.find_spec("mxnet")
 sys.meta_path.remove(compat._FINDER)
 plain = importlib.util.find_spec("mxnet")
@@ -170,10 +165,9 @@ assert type(mxnet.__loader__) is type(mxnet.__spec__.loader) is type(plain.loade
 
 
 @pytest.mark.mxnet
-def test_threads_that_import_at_the_same_time_get_one_module():
+def test_threads_that_import_at_the_same_time_get_one_module(run):
     run(
-        INSTALL
-        + """
+        """
 import numpy, numpy.fft, numpy.random, numpy.testing
 before, got, start = dict(vars(numpy)), [], threading.Barrier(8)
 def work(name):
@@ -194,10 +188,9 @@ assert dict(vars(numpy)) == before and sys.meta_path.count(compat._FINDER) == 1
 
 
 @pytest.mark.mxnet
-def test_missing_distutils_says_what_to_install():
+def test_missing_distutils_says_what_to_install(run):
     run(
-        INSTALL
-        + """
+        """
 import numpy
 before = dict(vars(numpy))
 sys.modules["distutils"] = sys.modules["setuptools"] = None
@@ -213,11 +206,10 @@ assert dict(vars(numpy)) == before
 
 
 @pytest.mark.mxnet
-def test_mxnet_leaves_numpy_as_it_was():
+def test_mxnet_leaves_numpy_as_it_was(run):
     # MXNet imports these three parts of NumPy, which NumPy 2 loads late. Nothing else may be new.
     run(
-        INSTALL
-        + """
+        """
 import numpy, numpy.fft, numpy.random, numpy.testing
 names, before = set(dir(numpy)), dict(vars(numpy))
 with warnings.catch_warnings(record=True) as caught:
@@ -235,10 +227,9 @@ assert not any(value is numpy for module in of_mxnet for value in vars(module).v
 
 
 @pytest.mark.mxnet
-def test_arrays_masks_and_files_of_mxnet(tmp_path):
+def test_arrays_masks_and_files_of_mxnet(run, tmp_path):
     run(
-        INSTALL
-        + f"""
+        f"""
 import mxnet as mx, numpy as np
 warnings.simplefilter("error")
 X = mx.nd.array([[1, 2, 3], [4, 5, 6]])
@@ -256,10 +247,9 @@ assert pickle.loads(pickle.dumps(X)).asnumpy().tolist() == X.asnumpy().tolist()
 
 
 @pytest.mark.mxnet
-def test_numpy_like_arrays_of_mxnet():
+def test_numpy_like_arrays_of_mxnet(run):
     run(
-        INSTALL
-        + """
+        """
 import mxnet as mx, numpy as np
 A = mx.np.array([[1.0, 2.0], [3.0, 4.0]])
 assert A[A > 2].tolist() == [3.0, 4.0] and A[True].shape == (1, 2, 2)
@@ -282,10 +272,9 @@ mx.test_utils.assert_almost_equal(A, A)
 
 
 @pytest.mark.mxnet
-def test_gradients_of_mxnet():
+def test_gradients_of_mxnet(run):
     run(
-        INSTALL
-        + """
+        """
 import mxnet as mx, numpy as np
 warnings.simplefilter("error")
 X = np.linspace(-1, 1, 12, dtype="f").reshape(4, 3)
@@ -315,10 +304,9 @@ np.testing.assert_allclose(data.grad.asnumpy(), dX, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.mxnet
-def test_training_an_lstm_of_mxnet(tmp_path):
+def test_training_an_lstm_of_mxnet(run, tmp_path):
     run(
-        INSTALL
-        + f"""
+        f"""
 import mxnet as mx, numpy as np
 warnings.simplefilter("error")
 mx.random.seed(0)
