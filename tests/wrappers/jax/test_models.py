@@ -13,13 +13,14 @@ from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers.jax.arrays import zeros_like
 from thinc.api import SGD, ArgsKwargs
 
+from ...frameworks import said
 from ..helpers import assert_close, normal, take_gradients, train, values, weights
 from ..modules import jax as fw
 
 pytestmark = pytest.mark.jax
 
 
-@pytest.mark.parametrize("kind", fw.dropouts(0.5))
+@pytest.mark.parametrize("kind", said("jax", "dropouts"))
 def test_numpys_seed_decides_on_dropout(kind):
     model, X = fw.Wrapper(fw.dropouts(0.5)[kind]), normal(40, 4)
     numpy.random.seed(0)
