@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any, Optional
 
@@ -130,10 +131,8 @@ def find_device(name: str) -> Any:
 def aligned(shape: Any, dtype: Any) -> Any:
     """A NumPy array that is not filled, in memory that JAX takes on CPU without copying it."""
     dtype = numpy.dtype(dtype)
-    size = int(numpy.prod(shape)) * dtype.itemsize
-    memory = numpy.empty(size + ALIGNMENT, "uint8")
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+    memory = numpy.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, "uint8")
+    return numpy.ndarray(shape, dtype, memory, -memory.ctypes.data % ALIGNMENT)
 
 
 def copied(array: Any, dtype: Any) -> Any:
