@@ -2,12 +2,15 @@
 framework from outside is there.
 
 Workers of pytest-xdist share the cores, and what a test sees shall not depend on how many are free.
-The libraries read the variables when they are imported, so this is the first file that is.
+The libraries read the variables when they are imported, so this is the first file that is. Plugins
+of pytest may have imported NumPy already, such as JAX's jaxtyping.
 """
 
 import os
 import sys
 from pathlib import Path
+
+import threadpoolctl
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -20,6 +23,7 @@ THREADS = (
     "NPROC",
 )
 os.environ.update(dict.fromkeys(THREADS, "1"))
+threadpoolctl.threadpool_limits(1)
 
 # The distribution of the toy framework, where Python finds what is installed, here and in processes
 # that tests start: spaCy's registries look once, when they are first imported.

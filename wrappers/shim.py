@@ -539,7 +539,18 @@ class _Remake:
         self.builder, self.nO, self.nI = builder, nO, nI
 
     def __call__(self) -> Any:
-        return self.builder(self.nO, self.nI)
+        try:
+            return self.builder(self.nO, self.nI)
+        except Exception as error:
+            # Python has notes since 3.11.
+            if hasattr(error, "add_note"):
+                name = getattr(self.builder, "__name__", type(self.builder).__name__)
+                error.add_note(
+                    f"As a function (nO, nI) that builds a model, {name}({self.nO}, {self.nI}) was "
+                    "called. If it computes outputs itself, hand over what is a model in your "
+                    "framework: in JAX, a pair of it and its parameters."
+                )
+            raise
 
 
 def _check_takes_dims(builder: Builder) -> None:

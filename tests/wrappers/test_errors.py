@@ -1,4 +1,5 @@
 import functools
+import sys
 
 import numpy
 import pytest
@@ -34,6 +35,17 @@ def test_a_builder_of_another_framework_is_refused(one, other):
     token = get_framework(one).token
     with pytest.raises(ValueError, match=f"returned .*Sequential, expected a model of {token}"):
         model.initialize(X, normal(5, 3))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes yet")
+def test_an_error_in_a_builder_says_how_it_was_called(fw):
+    def apply(params, X):
+        return X @ params["W"]
+
+    with pytest.raises(TypeError, match="subscriptable") as caught:
+        fw.Wrapper(apply).initialize(X, normal(5, 3))
+    (note,) = caught.value.__notes__
+    assert "builds a model" in note and "apply(3, 4)" in note
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
