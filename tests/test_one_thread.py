@@ -9,7 +9,6 @@ import threadpoolctl
 
 from .frameworks import WRAPPED_IDS, said
 
-
 ON_LINUX = pytest.mark.skipif(
     sys.platform != "linux", reason="threads and libraries are found as on Linux"
 )
