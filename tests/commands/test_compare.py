@@ -12,8 +12,16 @@ import sys
 import time
 
 import pytest
+import spacy
+import spacy.cli._util
+from spacy.training import Example
+from spacy.training.loop import train_while_improving
 from spacy_frameworks.commands.compare import _begin, as_json, planned
 from spacy_frameworks.commands.report import rows_of, write_report
+from spacy_frameworks.commands.trial import Trial, timed_steps
+from spacy_frameworks.commands.trial import run as run_trial
+from spacy_frameworks.wrappers import allocator, current_gpu_allocator
+from thinc.api import Optimizer
 
 from ..frameworks import ONE_OR_ALL
 from ..pipelines import CONFIGS, FEW, spacy_command
@@ -22,9 +30,14 @@ from .test_swap import STOCK
 
 SOME = {**FEW, "training.max_steps": 6, "training.eval_frequency": 3}
 OVERRIDES = [argument for name, value in SOME.items() for argument in (f"--{name}", value)]
+BOW = {"@architectures": "spacy.TextCatBOW.v3", "length": 8192, "exclusive_classes": True}
+BOW.update(ngram_size=1, no_output_layer=False)
 # What is imported in front of each training, which has its settings as an argument.
 FAILS = """
 import sys
+if "textcat" in sys.argv[-1]:
+    # As on Windows.
+    sys.modules["resource"] = None
 if "tagger-Thinc-1" in sys.argv[-1]:
     raise RuntimeError("There is no memory left, and <b>that</b> is all.")
 """
@@ -71,14 +84,46 @@ def test_results_have_what_was_measured(results):
         assert run["score"] == max(line["score"] for line in run["curve"])
         assert run["training"] > 100
         assert run["prediction"] > 100
-        assert 1e8 < run["memory"] < 1e10
         assert run["size"] > 1e5
     tagger, _, textcat, _ = results["runs"]
+    assert 1e8 < tagger["memory"] < 1e10
     assert tagger["scores"]["tag_acc"] == pytest.approx(tagger["score"], abs=1e-6)
     assert set(textcat["scores"]["cats_f_per_type"]) == set(
         textcat["confusions"]["textcat"]["labels"]
     )
     assert sum(map(sum, textcat["confusions"]["textcat"]["counts"])) == FEW["corpora.dev.limit"]
+
+
+def test_where_the_system_tells_no_memory_the_rest_is_in_the_results_and_the_report(results, page):
+    assert [run["memory"] for run in results["runs"] if run["config"] == "textcat"] == [None, None]
+    size = max(run["size"] for run in results["runs"] if run["config"] == "textcat")
+    assert f"<td></td>\n<td>{size / 1e6:,.2f}</td>" in page.replace("</td><td>", "</td>\n<td>")
+
+
+def test_a_step_is_timed_with_its_optimizer_and_without_evaluation():
+    class Slow(Optimizer):
+        def __call__(self, key, weights, gradient, **kwargs):
+            time.sleep(0.02)
+            return super().__call__(key, weights, gradient, **kwargs)
+
+    def evaluate():
+        time.sleep(0.5)
+        return 0.0, {}
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("textcat", config={"model": BOW}).add_label("A")
+    nlp.get_pipe("textcat").add_label("B")
+    doc = nlp.make_doc("one two three")
+    example = Example.from_dict(doc, {"cats": {"A": 1.0, "B": 0.0}})
+    nlp.initialize(lambda: [example])
+    steps = timed_steps(nlp)
+    batches = ((0, [example]) for _ in range(3))
+    # spaCy's own loop.
+    given = {"dropout": 0.0, "eval_frequency": 1, "accumulate_gradient": 1, "patience": 0}
+    given.update(max_steps=0, exclude=[], annotating_components=[], before_update=None)
+    assert len(list(train_while_improving(nlp, Slow(0.01), batches, evaluate, **given))) == 3
+    assert [words for words, _ in steps] == [3, 3, 3]
+    assert all(0.04 < seconds < 0.5 for _, seconds in steps)
 
 
 def test_what_is_no_number_in_json_is_null():
@@ -184,6 +229,20 @@ def test_each_training_is_told_the_gpu_and_is_another_one_on_it(tmp_path):
     _begin(tmp_path, on_cpu, force=False)
     with pytest.raises(ValueError, match="with other values"):
         _begin(tmp_path, on_gpu, force=False)
+
+
+def test_on_a_gpu_a_training_takes_memory_as_its_config_says_on_a_stand_in_for_cupy(
+    gpu, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(allocator._framework_allocators["pytorch"], "check", lambda: None)
+    # It would look for a GPU that can compute.
+    monkeypatch.setattr(spacy.cli._util, "setup_gpu", lambda use_gpu: None)
+    config = CONFIGS / "tagger.cfg"
+    few = {**FEW, "training.max_steps": 1, "vars.framework": "Thinc"}
+    said = {**few, "nlp.before_creation.gpu_allocator": False, "system.gpu_allocator": "pytorch"}
+    before = current_gpu_allocator()
+    run_trial(Trial(str(config), str(tmp_path), 0, said, None, 0))
+    assert (before, current_gpu_allocator()) == (None, "pytorch")
 
 
 def test_ctrl_c_ends_the_training_too(begun):
