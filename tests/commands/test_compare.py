@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import spacy
@@ -20,7 +22,7 @@ from spacy_frameworks.commands.compare import _begin, as_json, planned
 from spacy_frameworks.commands.report import rows_of, write_report
 from spacy_frameworks.commands.trial import Trial, timed_steps
 from spacy_frameworks.commands.trial import run as run_trial
-from spacy_frameworks.wrappers import allocator, current_gpu_allocator
+from spacy_frameworks.wrappers import allocator, current_gpu_allocator, get_framework
 from thinc.api import Optimizer
 
 from ..frameworks import ONE_OR_ALL
@@ -139,23 +141,92 @@ def test_a_training_that_fails_is_a_row_with_its_error_and_not_the_end(compared,
     assert " ".join(done.stdout.split()).count(error) == 1
 
 
-def test_it_goes_on_with_what_is_missing(compared, results, tmp_path):
+def test_it_goes_on_with_what_is_missing_and_shows_what_was_there(compared, results, tmp_path):
     folder, _ = compared
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    runs = tmp_path / "comparison" / "runs"
+    # A copy, at another place and with other times.
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    (tmp_path / "comparison").rename(tmp_path / "moved")
+    runs = tmp_path / "moved" / "runs"
     # As an interruption leaves it.
     (runs / "textcat-Thinc-0" / "result.json").unlink()
     before = {path: path.stat().st_mtime for path in runs.glob("*/result.json")}
-    also = ("--also", CONFIGS / "textcat.cfg", "--code", "fails.py")
-    done = compare(tmp_path, *also, "--frameworks", "Thinc", "--seeds", 2)
-    assert "2 of 4 trainings are done already" in done.stdout
+    also = ("--also", CONFIGS / "textcat.cfg", "--code", "fails.py", "--output", "moved")
+    done = compare(tmp_path, *also, "--frameworks", "Thinc", "--seeds", 1)
+    assert "1 of 2 trainings are done already" in done.stdout
     after = {path: path.stat().st_mtime for path in runs.glob("*/result.json")}
     assert set(after) - set(before) == {runs / "textcat-Thinc-0" / "result.json"}
     assert {path: after[path] for path in before} == before
-    again = json.loads((tmp_path / "comparison" / "results.json").read_text())
+    again = json.loads((tmp_path / "moved" / "results.json").read_text())
+    assert len(again["runs"]) == 4
     for first, second in zip(results["runs"], again["runs"]):
+        assert second["folder"] == first["folder"].replace("comparison", "moved")
         # One seed is one training.
-        assert first.get("score") == second.get("score")
+        for name in ("config", "seed", "score", "error"):
+            assert first.get(name) == second.get(name)
+    commands = again["command"].splitlines()
+    assert ["--seeds 1" in command for command in commands] == [True, False]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A function that plans trainings on a file, has a folder with them, and gives the folder's
+    trainings, which have results then."""
+    data = tmp_path / "data" / "train.spacy"
+    data.parent.mkdir()
+    data.write_bytes(b"first")
+    shutil.copy(CONFIGS / "tagger.cfg", tmp_path / "data")
+
+    def train(framework, seeds=1, config=data.parent / "tagger.cfg", **options):
+        given = {"paths.train": str(data), "paths.dev": str(tmp_path), **options}
+        output = tmp_path / "comparison"
+        runs = planned([config], [framework], seeds, output, given, None, -1)
+        there = _begin(output, runs, force=False)
+        for run in runs:
+            Path(run.trial.folder).mkdir(exist_ok=True)
+            (Path(run.trial.folder) / "result.json").write_text("{}")
+        return [run.name for run in there]
+
+    return train
+
+
+def test_results_of_the_same_settings_are_together(trained, tmp_path):
+    assert trained("Thinc", 2) == ["tagger-Thinc-0", "tagger-Thinc-1"]
+    # Another time is not another file, and the comparison is not of the data around it.
+    os.utime(tmp_path / "data" / "train.spacy", (0, 0))
+    assert trained("MXNet") == ["tagger-Thinc-0", "tagger-Thinc-1", "tagger-MXNet-0"]
+    both = ["tagger-Thinc-0", "tagger-Thinc-1", "tagger-MXNet-0", "textcat-Thinc-0"]
+    assert trained("Thinc", config=CONFIGS / "textcat.cfg") == both
+    assert trained("Thinc") == both
+
+
+@pytest.mark.parametrize("what", ["the files", "the config", "the values", "the version of thinc"])
+def test_results_of_other_settings_are_refused(what, trained, tmp_path):
+    trained("Thinc")
+    options = {}
+    if what == "the files":
+        # As long, and at the same time.
+        data = tmp_path / "data" / "train.spacy"
+        times = data.stat().st_atime_ns, data.stat().st_mtime_ns
+        data.write_bytes(b"other")
+        os.utime(data, ns=times)
+    elif what == "the config":
+        with (tmp_path / "data" / "tagger.cfg").open("a") as config:
+            config.write("# Other\n")
+    elif what == "the values":
+        options = {"training.dropout": 0.4}
+    else:
+        record = tmp_path / "comparison" / "runs" / "trainings.json"
+        text = record.read_text()
+        installed = f'"thinc": "{version("thinc")}"'
+        assert text.count(installed) == 1
+        record.write_text(text.replace(installed, '"thinc": "8.3.0"'))
+    # So they are beside another framework, with which they would be in one table.
+    for framework in ("Thinc", "MXNet"):
+        with pytest.raises(ValueError, match=rf"tagger-Thinc-0\. What differs: {what}.*--force"):
+            trained(framework, **options)
+    # Nothing is lost where there is no result.
+    (tmp_path / "comparison" / "runs" / "tagger-Thinc-0" / "result.json").unlink()
+    assert trained("MXNet", **options) == ["tagger-MXNet-0"]
 
 
 def test_results_of_other_values_are_not_mixed_or_overwritten(compared):
@@ -227,7 +298,9 @@ def test_each_training_is_told_the_gpu_and_is_another_one_on_it(tmp_path):
     )
     assert [run.trial.use_gpu for run in (*on_cpu, *on_gpu)] == [-1, 3]
     _begin(tmp_path, on_cpu, force=False)
-    with pytest.raises(ValueError, match="with other values"):
+    (tmp_path / "runs" / "tagger-Thinc-0").mkdir()
+    (tmp_path / "runs" / "tagger-Thinc-0" / "result.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"What differs: the GPU\."):
         _begin(tmp_path, on_gpu, force=False)
 
 
@@ -278,7 +351,9 @@ def _children_of(pid):
 @pytest.mark.parametrize("framework", ONE_OR_ALL)
 def test_it_trains_in_the_framework(framework, tmp_path):
     compare(tmp_path, "--frameworks", framework)
-    (run,) = json.loads((tmp_path / "comparison" / "results.json").read_text())["runs"]
+    results = json.loads((tmp_path / "comparison" / "results.json").read_text())
+    (run,) = results["runs"]
+    assert get_framework(framework).module in results["versions"]
     assert run["score"] > 0
     assert (
         f'framework = "{framework}"'
