@@ -119,7 +119,8 @@ def planned(
     code: Optional[Path],
     use_gpu: int,
 ) -> List[Planned]:
-    """Every training of a comparison. Prints which layers are replaced.
+    """Every training of a comparison. Prints which layers are replaced, and reads what the configs
+    name under [paths].
 
     Raises ValueError if a config cannot be read, or two have the same name.
     """
@@ -186,7 +187,7 @@ def _chosen(frameworks: str) -> List[str]:
 
 def _begin(output: Path, runs: List[Planned], force: bool) -> List[Planned]:
     """Have a folder with the configs, in which there is nothing but results under the same
-    conditions.
+    conditions. What was trained under others and has failed is forgotten.
 
     Returns the trainings that the folder is of: these, and those that were done before.
 
