@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 from thinc.api import Model, Optimizer
 
 from . import checkpoint, generators
-from .checkpoint import Checkpoint, ResumeError
+from .checkpoint import Checkpoint, Labels, ResumeError
 from .group import Group
 from .output import Output
 
@@ -23,19 +23,29 @@ Scores = Tuple[float, Dict[str, Any]]
 
 
 class Progress:
-    """Of one training, as one of its processes sees it."""
+    """Of one training, as one of its processes sees it.
 
-    def __init__(self, group: Group, settings: Mapping[str, str], output: Optional[Output] = None):
+    data: A checksum of all documents and batches until now.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        settings: Mapping[str, str],
+        labels: Callable[[], Labels],
+        output: Optional[Output] = None,
+    ):
         """
         settings: What its config says.
+        labels: Returns those that its components have now.
         output: Where the process of rank 0 saves it. None if it is not saved.
         """
-        self.group, self.settings, self.output = group, settings, output
+        self.group, self.settings, self.labels, self.output = group, settings, labels, output
+        self.data = 0
         # Where it goes on, until it is there.
         self._ahead: Optional[Checkpoint] = None
         self._scores: Iterator[float] = iter(())
         self._beginning = b""
-        self._data = 0
         self._seconds_before, self._began = 0.0, default_timer()
 
     def resume(self) -> None:
@@ -51,7 +61,9 @@ class Progress:
         if self.group.rank == 0:
             try:
                 found = self.output.read_checkpoint()
-                checkpoint.read(found, self.output.checkpoint).check(self.settings, self.group.size)
+                checkpoint.read(found, self.output.checkpoint).check(
+                    self.settings, self.labels(), self.group.size
+                )
             except ResumeError as error:
                 found = error
         found = self.group.from_first(found)
@@ -63,7 +75,7 @@ class Progress:
     def restore(self, models: Mapping[str, Model]) -> None:
         """Have models with the weights of where it goes on.
 
-        Raises ValueError if they are other models.
+        Raises ResumeError if they are other models.
         """
         if self._ahead is not None:
             self._ahead.restore(models)
@@ -87,11 +99,11 @@ class Progress:
         return self._beginning
 
     def drawn(self, checksum: int) -> None:
-        """A batch was drawn.
+        """A document was read, or a batch was drawn.
 
-        checksum: Of the batch, the same in each process.
+        checksum: Of the document or the batch, the same in each process.
         """
-        self._data = zlib.crc32(b"%d" % checksum, self._data)
+        self.data = zlib.crc32(b"%d" % checksum, self.data)
 
     def scores(self, evaluate: Callable[[], Scores]) -> Scores:
         """What an evaluation gives, or what it gave before."""
@@ -110,11 +122,12 @@ class Progress:
         for _, info, _ in steps:
             if info["step"] == header["step"]:
                 break
-        if self._data != header["data"]:
+        if self.data != header["data"]:
             raise ResumeError(
-                f"The batches until step {header['step']} are not those that the checkpoint was "
-                "trained on: the training data, or what makes batches of it, has changed. Resume "
-                "with the same data, or train from the beginning, without --resume."
+                f"The documents and batches until step {header['step']} are not those that the "
+                "checkpoint was trained on: the training data, its annotation, or what makes "
+                "batches of it, has changed. Resume with the same data, or train from the "
+                "beginning, without --resume."
             )
         resumed.restore_optimizer(models, optimizer)
         generators.restore_state(resumed.generators(self.group.rank))
@@ -141,7 +154,8 @@ class Progress:
                     {"beginning": self._beginning, **dict(enumerate(states))},
                     settings=self.settings,
                     processes=self.group.size,
-                    data=self._data,
+                    labels=self.labels(),
+                    data=self.data,
                     scores=[float(score) for score, _ in info["checkpoints"]],
                     step=info["step"],
                     seconds=info["seconds"],

@@ -14,7 +14,7 @@ from spacy.training import loop as spacys
 from spacy.training.initialize import init_nlp
 from thinc.api import Config, fix_random_seed
 
-from .agreement import check_settings, settings
+from .agreement import check_settings, labels, settings
 from .group import Group
 from .loop import Run, in_the_loop
 from .output import Output
@@ -61,7 +61,7 @@ def train(
     # All save, or resume, or none: each takes part in what the others send then.
     check_settings(nlp, group, output=output_path is not None, resume=resume)
     output = None if output_path is None else Output(output_path)
-    progress = Progress(group, settings(nlp), output)
+    progress = Progress(group, settings(nlp), lambda: labels(nlp), output)
     if resume:
         progress.resume()
     if group.rank:

@@ -62,6 +62,8 @@ SETTINGS: Dict[str, Any] = {
 ends_before: Optional[int] = None
 # Of the documents, how many the reader leaves out.
 left_out = 0
+# Of tags, what the reader gives in their place.
+renamed: Dict[str, str] = {}
 
 
 @registry.callbacks("test.end.v1")
@@ -81,6 +83,7 @@ def make_names(split: str, limit: int) -> Any:
         for i, example in enumerate(create_corpus({}, split, limit=limit)(nlp)):
             gold, gold_annotation = example.reference[:12], {}
             words, tags = [t.text for t in gold], [t.tag_ for t in gold]
+            tags = [renamed.get(tag, tag) for tag in tags]
             if i % 3 or split == "dev":
                 gold_annotation = {
                     "tags": tags,
@@ -189,6 +192,10 @@ def damaged(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
+def labels_of(data: bytes) -> List[str]:
+    return unpack(data)[1]["labels"]["tagger"]
+
+
 def with_header(**values: Any) -> Any:
     def changed(data: bytes) -> bytes:
         tensors, header = unpack(data)
@@ -204,7 +211,13 @@ REFUSED: Dict[str, Any] = {
         "What differs: [training.dropout] was 0.3 and is 0.2.",
     ),
     "other processes": ({}, with_header(processes=2), "in 2 processes, and here are 1"),
-    "a later format": ({}, with_header(checkpoint=2), "that this version"),
+    "an earlier format": ({}, with_header(checkpoint=1), "has format 1, and this version"),
+    "a later format": ({}, with_header(checkpoint=3), "has format 3, and this version"),
+    "labels in another order": (
+        {},
+        lambda data: with_header(labels={"tagger": labels_of(data)[::-1]})(data),
+        "What differs: tagger: the same in another order.",
+    ),
     "something else": ({}, lambda data: b"something else", "is damaged"),
     "a damaged file": ({}, damaged, "is damaged"),
     "half a file": ({}, lambda data: data[: len(data) // 2], "is damaged"),
@@ -217,7 +230,8 @@ def test_what_cannot_be_resumed_is_an_error(name, ended, tmp_path):
     data = (ended / checkpoint.NAME).read_bytes()
     (tmp_path / checkpoint.NAME).write_bytes(changed(data))
     _, header = unpack(data)
-    progress = Progress(Group(), {**header["settings"], **settings}, Output(tmp_path))
+    settings = {**header["settings"], **settings}
+    progress = Progress(Group(), settings, lambda: header["labels"], Output(tmp_path))
     with pytest.raises(ResumeError, match=re.escape(says)):
         progress.resume()
 
@@ -228,6 +242,33 @@ def test_other_data_is_an_error_and_what_was_saved_stays(ended, monkeypatch):
     with pytest.raises(ResumeError, match="until step 12 are not those"):
         run(small(), ended, resume=True)
     assert files(ended) == before
+
+
+OTHER_LABELS = {
+    # Its place in the alphabet is another.
+    "renamed": (
+        {"NN": "ZZ_NOUN"},
+        "What differs: tagger: added ZZ_NOUN and removed NN. Resume it with the same data",
+    ),
+    "fewer": ({"NN": "NNP"}, "tagger: removed NN."),
+    # The labels are the same, and the documents have others of them.
+    "swapped": ({"NN": "NNP", "NNP": "NN"}, "until step 12 are not those"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LABELS)
+def test_other_annotation_is_an_error(name, ended, monkeypatch):
+    others, says = OTHER_LABELS[name]
+    monkeypatch.setattr(f"{__name__}.renamed", others)
+    with pytest.raises(ResumeError, match=re.escape(says)):
+        run(small(), ended, resume=True)
+
+
+def test_a_model_of_another_size_is_an_error_that_names_it(ended):
+    path = ended / checkpoint.NAME
+    nlp = initialized(load_config(CONFIGS / "tagger.cfg", {"vars.framework": "Thinc"}), Group())
+    with pytest.raises(ResumeError, match="The model of tagger cannot take the weights"):
+        checkpoint.read(path.read_bytes(), path).restore({"tagger": nlp.get_pipe("tagger").model})
 
 
 def files(folder: Path) -> Dict[Path, bytes]:
