@@ -29,6 +29,10 @@ class ResumeError(ValueError):
     """A training cannot go on from what is there."""
 
 
+class IncompleteError(ValueError):
+    """A training cannot be saved so that it could go on."""
+
+
 class Checkpoint(NamedTuple):
     """Where a training was when it saved.
 
@@ -152,14 +156,13 @@ def make(
     models: Those that are trained, by the name of their component.
     generators: By what `Checkpoint.generators` calls them.
     header: Its other values.
-    Raises ValueError if the optimizer knows a parameter that is in none of the models.
+    Raises IncompleteError if the optimizer knows a parameter that is in none of the models.
     """
+    place_of = _places(models)
+    parameters = [[place_of(key), key[1], n] for key, n in optimizer.nr_update.items()]
     tensors = {f"models/{name}": _as_array(model.to_bytes()) for name, model in models.items()}
     tensors.update({f"generators/{name}": _as_array(data) for name, data in generators.items()})
-    place_of = _places(models)
-    parameters = []
-    for i, (key, count) in enumerate(optimizer.nr_update.items()):
-        parameters.append([place_of(key), key[1], count])
+    for i, key in enumerate(optimizer.nr_update):
         for kind in OF_PARAMETERS:
             values = getattr(optimizer, kind) or {}
             if key in values:
@@ -232,10 +235,12 @@ def _places(models: Mapping[str, Model]) -> Callable[[Tuple[int, str]], str]:
             return layers[number][0]
         elif number in shims:
             return shims[number]
-        raise ValueError(
+        # Of a layer outside of the models, the weights would be missing. Where a layer was
+        # replaced, a training that goes on has the first one again when it is given the weights.
+        raise IncompleteError(
             f"The optimizer has updated a parameter {key}, which is in no model of the trained "
-            f"components {list(models)}. Such a training cannot be resumed, so no checkpoint can "
-            "be written. Let the component's `model` hold the layer that it updates."
+            f"components {list(models)}: a component updates a layer outside of its `model`, or a "
+            "layer was replaced since the training began."
         )
 
     return place_of

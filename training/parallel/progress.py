@@ -8,14 +8,15 @@ random numbers are put as they were.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from timeit import default_timer
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from thinc.api import Model, Optimizer
 
 from . import checkpoint, generators
-from .checkpoint import Checkpoint, Labels, ResumeError
+from .checkpoint import Checkpoint, IncompleteError, Labels, ResumeError
 from .group import Group
 from .output import Output
 
@@ -40,12 +41,15 @@ class Progress:
         labels: Returns those that its components have now.
         output: Where the process of rank 0 saves it. None if it is not saved.
         """
-        self.group, self.settings, self.labels, self.output = group, settings, labels, output
+        self.group, self.settings, self.output = group, settings, output
+        self.labels, self._labels_at_first = labels, labels()
         self.data = 0
         # Where it goes on, until it is there.
         self._ahead: Optional[Checkpoint] = None
         self._scores: Iterator[float] = iter(())
         self._beginning = b""
+        # Until it was found that it cannot be resumed.
+        self._is_saved = True
         self._seconds_before, self._began = 0.0, default_timer()
 
     def resume(self) -> None:
@@ -62,7 +66,7 @@ class Progress:
             try:
                 found = self.output.read_checkpoint()
                 checkpoint.read(found, self.output.checkpoint).check(
-                    self.settings, self.labels(), self.group.size
+                    self.settings, self._labels_at_first, self.group.size
                 )
             except ResumeError as error:
                 found = error
@@ -139,6 +143,7 @@ class Progress:
         self, info: Mapping[str, Any], models: Mapping[str, Model], optimizer: Optimizer
     ) -> None:
         """Put the models that spaCy has written in their place, and save what it takes to go on.
+        Where that is not possible, the training itself goes on, with one warning.
 
         info: What spaCy's loop gave for the step.
         """
@@ -147,18 +152,43 @@ class Progress:
         states = self.group.gathered(generators.saved_state())
         if self.group.rank == 0:
             self.output.publish()
-            self.output.write_checkpoint(
-                checkpoint.make(
-                    models,
-                    optimizer,
-                    {"beginning": self._beginning, **dict(enumerate(states))},
-                    settings=self.settings,
-                    processes=self.group.size,
-                    labels=self.labels(),
-                    data=self.data,
-                    scores=[float(score) for score, _ in info["checkpoints"]],
-                    step=info["step"],
-                    seconds=info["seconds"],
-                )
-            )
+            if self._is_saved:
+                self._save(self.output, info, models, optimizer, states)
         generators.begin_anew(models)
+
+    def _save(
+        self,
+        output: Output,
+        info: Mapping[str, Any],
+        models: Mapping[str, Model],
+        optimizer: Optimizer,
+        states: List[bytes],
+    ) -> None:
+        try:
+            if self.labels() != self._labels_at_first:
+                raise IncompleteError(
+                    "Labels were added since it began, and one that goes on begins without them."
+                )
+            data = checkpoint.make(
+                models,
+                optimizer,
+                {"beginning": self._beginning, **dict(enumerate(states))},
+                settings=self.settings,
+                processes=self.group.size,
+                labels=self._labels_at_first,
+                data=self.data,
+                scores=[float(score) for score, _ in info["checkpoints"]],
+                step=info["step"],
+                seconds=info["seconds"],
+            )
+        except IncompleteError as error:
+            self._is_saved = False
+            # It would be of an earlier training, or of a step long ago.
+            output.remove_checkpoint()
+            warnings.warn(
+                "This training cannot be resumed if it is ended, so no checkpoint is written. "
+                f"{error}",
+                stacklevel=2,
+            )
+        else:
+            output.write_checkpoint(data)

@@ -74,7 +74,7 @@ def train(
                 nlp, output.scratch, use_gpu=use_gpu, stdout=output.named_on(stdout), stderr=stderr
             )
             output.publish()
-            output.finish()
+            output.remove_checkpoint()
         return nlp, output.path / spacys.DIR_MODEL_LAST
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
-import spacy
 from spacy.cli.init_config import init_config
+from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_config, registry
@@ -23,7 +23,7 @@ from spacy_frameworks.training.parallel.progress import Progress
 from spacy_frameworks.training.parallel.train import initialized, train
 from spacy_frameworks.wrappers import get_framework, undo_framework
 from spacy_frameworks.wrappers.weights import pack, unpack
-from thinc.api import Config, Model, Softmax_v2, chain, with_array
+from thinc.api import Config, Linear, Model, Softmax_v2, chain, with_array
 
 from ...frameworks import ONE_OR_ALL
 from ...pipelines import CONFIGS
@@ -68,7 +68,7 @@ renamed: Dict[str, str] = {}
 
 @registry.callbacks("test.end.v1")
 def make_end() -> Any:
-    def before_update(nlp: spacy.Language, args: Dict[str, Any]) -> None:
+    def before_update(nlp: Language, args: Dict[str, Any]) -> None:
         if args["step"] == ends_before:
             raise ConnectionError("ended")
 
@@ -79,7 +79,7 @@ def make_end() -> Any:
 def make_names(split: str, limit: int) -> Any:
     """The sample, with names as entities. Each third doc has no annotation but its categories."""
 
-    def read(nlp: spacy.Language) -> Iterator[Example]:
+    def read(nlp: Language) -> Iterator[Example]:
         for i, example in enumerate(create_corpus({}, split, limit=limit)(nlp)):
             gold, gold_annotation = example.reference[:12], {}
             words, tags = [t.text for t in gold], [t.tag_ for t in gold]
@@ -139,11 +139,11 @@ def run(config: Config, output: Path, resume: bool = False, **settings: Any) -> 
     return rows(stdout.getvalue())
 
 
-def end(config: Config, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def end(config: Config, output: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
     """Train until it is ended."""
     with monkeypatch.context() as patch, pytest.raises(ConnectionError, match="ended"):
         patch.setattr(f"{__name__}.ends_before", END)
-        run(config, output)
+        run(config, output, **settings)
 
 
 def assert_goes_on(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +171,65 @@ def test_networks_of_a_framework_go_on(framework, tmp_path, monkeypatch):
 
 
 # What cannot be resumed
+
+
+class Outside:
+    """A component that updates a layer that is not in its model."""
+
+    is_trainable = True
+
+    def __init__(self) -> None:
+        self.model, self.layer = Linear(1, 1).initialize(), Linear(1, 1).initialize()
+
+    def __call__(self, doc: Doc) -> Doc:
+        return doc
+
+    def update(self, examples: Any, losses: Dict[str, float], **_: Any) -> None:
+        losses["test_outside"] = 0.0
+        self.layer.inc_grad("b", self.layer.ops.alloc1f(1) + 1)
+
+    def finish_update(self, sgd: Any) -> None:
+        self.layer.finish_update(sgd)
+
+
+@Language.factory("test_outside")
+def make_outside(nlp: Language, name: str) -> Outside:
+    return Outside()
+
+
+@registry.callbacks("test.change.v1")
+def make_change(what: str) -> Any:
+    """Between two evaluations, add a label, or put another layer in the place of one."""
+    end = make_end()
+
+    def before_update(nlp: Language, args: Dict[str, Any]) -> None:
+        if args["step"] == 4 and what == "label":
+            nlp.get_pipe("textcat").add_label("new")
+        elif args["step"] == 4:
+            model = nlp.get_pipe("textcat").model
+            old = next(node for node in model.walk() if node.name == "sparse_linear")
+            model.replace_node(old, old.copy())
+        end(nlp, args)
+
+    return before_update
+
+
+@pytest.mark.parametrize("what", ["label", "layer", "outside"])
+def test_what_could_not_go_on_trains_with_one_warning_and_without_a_checkpoint(
+    what, tmp_path, monkeypatch
+):
+    config = init_config(lang="en", pipeline=["textcat"], silent=True)
+    change = {"@callbacks": "test.change.v1", "what": what}
+    if what == "outside":
+        config["nlp"]["pipeline"].append("test_outside")
+        config["components"]["test_outside"] = {"factory": "test_outside"}
+        change = SETTINGS["training.before_update"]
+    # Of an earlier training.
+    (tmp_path / checkpoint.NAME).write_bytes(b"")
+    with pytest.warns(UserWarning, match="cannot be resumed if it is ended") as warned:
+        end(config, tmp_path, monkeypatch, training__before_update=change)
+    assert [str(warning.message)[:13] for warning in warned].count("This training") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-best", "model-last"]
 
 
 @pytest.fixture(scope="module")
