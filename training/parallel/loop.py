@@ -59,8 +59,9 @@ class Run:
         nlp: The initialized pipeline. Where the training goes on, its models have the weights of
             there afterwards.
 
-        Raises ValueError if a component cannot be trained in several processes, and
-        DisagreementError if the processes begin with other weights.
+        Raises RefusedError if a component cannot be trained in several processes,
+        DisagreementError if the processes begin with other weights, and ResumeError if the models
+        are others than there.
         """
         self.group, self.progress = group, progress
         self.words = 0

@@ -54,7 +54,7 @@ def train(
     use_gpu, stdout, stderr: As spaCy's.
     Returns the pipeline, and where it was saved.
 
-    Raises DisagreementError, in all processes, if they do not train the same; ValueError if a
+    Raises DisagreementError, in all processes, if they do not train the same; RefusedError if a
     component cannot be trained in several; and ResumeError, in all of them, if the training
     cannot go on from what is there.
     """
