@@ -9,15 +9,16 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .launch import end_with
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.training import Example
+    from thinc.api import Optimizer
 
-# Updates that are not timed: tracing, compiling, first allocations.
+# Steps that are not timed: tracing, compiling, first allocations.
 WARM_UP = 3
 # How many labels a matrix of confusions has at most.
 LABELS = 15
@@ -68,8 +69,9 @@ def run(trial: Trial) -> Dict[str, Any]:
 
     Returns JSON values: "score" (the best of training's evaluations), "scores" (of the best
     pipeline, by name), "confusions" (by component: labels, and counts by gold and predicted
-    label), "training" and "prediction" (words per second), "seconds", "memory" and "size" (bytes),
-    "curve" (what the logger wrote).
+    label), "training" (words per second of its steps, see `timed_steps`) and "prediction" (words
+    per second), "seconds" (of the whole training), "memory" (bytes; None where the system does not
+    tell) and "size" (bytes), "curve" (what the logger wrote).
     """
     import statistics
 
@@ -85,24 +87,26 @@ def run(trial: Trial) -> Dict[str, Any]:
     overrides = {**trial.overrides, "training.seed": trial.seed}
     # The last line that it prints says what is wrong; that of the error itself is a whole section.
     with show_validation_error(trial.config, show_config=False, hint_fill=False):
-        nlp = init_nlp(load_config(trial.config, overrides, interpolate=False))
+        config = load_config(trial.config, overrides, interpolate=False)
+        nlp = init_nlp(config, use_gpu=trial.use_gpu)
     nlp.config["training"]["logger"] = {
         "@loggers": "spacy-frameworks.Logger.v1",
         "progress": False,
         "jsonl": str(trial.curve),
     }
-    updates = _timed_updates(nlp)
+    steps = timed_steps(nlp)
     begun = time.perf_counter()
-    train(nlp, Path(trial.folder), stdout=sys.stdout, stderr=sys.stderr)
+    folder = Path(trial.folder)
+    train(nlp, folder, use_gpu=trial.use_gpu, stdout=sys.stdout, stderr=sys.stderr)
     seconds = time.perf_counter() - begun
     curve = [json.loads(line) for line in trial.curve.read_text().splitlines()]
 
-    best = Path(trial.folder) / "model-best"
+    best = folder / "model-best"
     nlp = spacy.load(best)
     config = nlp.config.interpolate()
     (corpus,) = resolve_dot_names(config, [config["training"]["dev_corpus"]])
     evaluated = [nlp.evaluate(list(corpus(nlp))) for _ in range(3)]
-    timed = updates[WARM_UP:] or updates
+    timed = steps[WARM_UP:] or steps
     words, spent = (sum(column) for column in zip(*timed))
     return {
         "score": max(line["score"] for line in curve),
@@ -117,25 +121,44 @@ def run(trial: Trial) -> Dict[str, Any]:
     }
 
 
-def _timed_updates(nlp: Language) -> List[Tuple[int, float]]:
-    """Words and seconds of each update from now on; reading and evaluating are not in them."""
-    updates: List[Tuple[int, float]] = []
+def timed_steps(nlp: Language) -> List[Tuple[int, float]]:
+    """Words and seconds of each step of a training from now on, in a list that grows with them.
+
+    In them are the passes forward and back, and what spaCy's loop calls after them: the optimizer,
+    its averages, and the copies of parameters that go with it. Reading, evaluating and saving are
+    not. Where gradients are accumulated, each batch of a step is a step here.
+    """
+    steps: List[Tuple[int, float]] = []
     update = nlp.update
 
-    def timed(examples: List[Example], **kwargs: Any) -> Any:
+    def timed_update(examples: List[Example], **kwargs: Any) -> Any:
         start = time.perf_counter()
         losses = update(examples, **kwargs)
-        updates.append((sum(map(len, examples)), time.perf_counter() - start))
+        steps.append((sum(map(len, examples)), time.perf_counter() - start))
         return losses
 
-    nlp.update = timed
-    return updates
+    def timed(finish_update: Callable[[Optimizer], None]) -> Callable[[Optimizer], None]:
+        def finish(sgd: Optimizer) -> None:
+            start = time.perf_counter()
+            finish_update(sgd)
+            words, seconds = steps[-1]
+            steps[-1] = words, seconds + time.perf_counter() - start
+
+        return finish
+
+    nlp.update = timed_update
+    for _, component in nlp.pipeline:
+        if hasattr(component, "finish_update"):
+            component.finish_update = timed(component.finish_update)
+    return steps
 
 
-def _peak_memory() -> int:
-    """Bytes that this process had at most."""
-    import resource
-
+def _peak_memory() -> Optional[int]:
+    """Bytes that this process had at most; None on Windows, which has another way to tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
