@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from ..training.parallel.helpers import assert_same_weights, rows
 HAS_RAY = importlib.util.find_spec("ray") is not None
 
 
-@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
-def test_without_ray_the_error_says_how_to_install_it(tmp_path):
+def test_without_ray_the_error_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
     config = tmp_path / "config.cfg"
     config.write_text("")
     done = typer.testing.CliRunner().invoke(group, ["train", str(config), "--ray"])
