@@ -132,7 +132,7 @@ class Checkpoint(NamedTuple):
 
 
 def _told(found: List[str], between: str) -> str:
-    more = f"{between}{len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    more = f"{between}and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
     return between.join(found[:_TOLD]) + more
 
 
