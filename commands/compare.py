@@ -207,9 +207,12 @@ def _begin(output: Path, runs: List[Planned], force: bool) -> List[Planned]:
         shutil.rmtree(output / RUNS)
     # More configs, frameworks and seeds may join them: what these say nothing of stays as it is.
     now = {name: value for run in runs for name, value in run.conditions.items()}
+    asked_for = {run.name for run in runs}
     kept = {}
     for run in _recorded(output):
-        others = [name for name, value in run.conditions.items() if now.get(name, value) != value]
+        # A framework may need an environment with other versions than the next one.
+        then = run.conditions if run.name in asked_for else run.digests
+        others = [name for name, value in then.items() if now.get(name, value) != value]
         if others and run.trial.result.exists():
             raise ValueError(
                 f"{output} has results of other trainings, such as {run.trial.folder}. What "
@@ -330,7 +333,7 @@ def collected(runs: List[Planned]) -> Dict[str, Any]:
     from .info import machine
 
     return {
-        "versions": {name: number for run in runs for name, number in run.versions.items()},
+        "versions": _versions(runs),
         "machine": machine(),
         "command": "\n".join(dict.fromkeys(run.command for run in runs)),
         "configs": {f"{run.config}-{run.framework}": run.text for run in runs},
@@ -348,6 +351,15 @@ def as_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [as_json(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _versions(runs: List[Planned]) -> Dict[str, str]:
+    """Of each package, or all that it had."""
+    found: Dict[str, Dict[str, None]] = {}
+    for run in runs:
+        for name, number in run.versions.items():
+            found.setdefault(name, {})[number] = None
+    return {name: ", ".join(numbers) for name, numbers in found.items()}
 
 
 def _outcome(trial: Trial) -> Dict[str, Any]:

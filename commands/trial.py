@@ -8,8 +8,9 @@ import os
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .launch import end_with
 
@@ -94,10 +95,10 @@ def run(trial: Trial) -> Dict[str, Any]:
         "progress": False,
         "jsonl": str(trial.curve),
     }
-    steps = timed_steps(nlp)
     begun = time.perf_counter()
     folder = Path(trial.folder)
-    train(nlp, folder, use_gpu=trial.use_gpu, stdout=sys.stdout, stderr=sys.stderr)
+    with timed_steps(nlp) as steps:
+        train(nlp, folder, use_gpu=trial.use_gpu, stdout=sys.stdout, stderr=sys.stderr)
     seconds = time.perf_counter() - begun
     curve = [json.loads(line) for line in trial.curve.read_text().splitlines()]
 
@@ -121,36 +122,43 @@ def run(trial: Trial) -> Dict[str, Any]:
     }
 
 
-def timed_steps(nlp: Language) -> List[Tuple[int, float]]:
-    """Words and seconds of each step of a training from now on, in a list that grows with them.
+@contextmanager
+def timed_steps(nlp: Language) -> Iterator[List[Tuple[int, float]]]:
+    """Words and seconds of each step of a training in the block, in a list that grows with them.
 
     In them are the passes forward and back, and what spaCy's loop calls after them: the optimizer,
     its averages, and the copies of parameters that go with it. Reading, evaluating and saving are
     not. Where gradients are accumulated, each batch of a step is a step here.
     """
+    from thinc.api import Optimizer
+
     steps: List[Tuple[int, float]] = []
-    update = nlp.update
+    ended = 0.0
+    update, step_schedules = nlp.update, Optimizer.step_schedules
 
     def timed_update(examples: List[Example], **kwargs: Any) -> Any:
+        nonlocal ended
         start = time.perf_counter()
         losses = update(examples, **kwargs)
-        steps.append((sum(map(len, examples)), time.perf_counter() - start))
+        ended = time.perf_counter()
+        steps.append((sum(map(len, examples)), ended - start))
         return losses
 
-    def timed(finish_update: Callable[[Optimizer], None]) -> Callable[[Optimizer], None]:
-        def finish(sgd: Optimizer) -> None:
-            start = time.perf_counter()
-            finish_update(sgd)
+    def timed_end(optimizer: Optimizer) -> None:
+        # Between the two, each component has finished its update, and nothing else was done. Some
+        # of spaCy's components, such as its parser, let nobody set their own method.
+        if steps:
             words, seconds = steps[-1]
-            steps[-1] = words, seconds + time.perf_counter() - start
-
-        return finish
+            steps[-1] = words, seconds + time.perf_counter() - ended
+        step_schedules(optimizer)
 
     nlp.update = timed_update
-    for _, component in nlp.pipeline:
-        if hasattr(component, "finish_update"):
-            component.finish_update = timed(component.finish_update)
-    return steps
+    Optimizer.step_schedules = timed_end
+    try:
+        yield steps
+    finally:
+        nlp.update = update
+        Optimizer.step_schedules = step_schedules
 
 
 def _peak_memory() -> Optional[int]:

@@ -105,27 +105,27 @@ def test_where_the_system_tells_no_memory_the_rest_is_in_the_results_and_the_rep
 def test_a_step_is_timed_with_its_optimizer_and_without_evaluation():
     class Slow(Optimizer):
         def __call__(self, key, weights, gradient, **kwargs):
-            time.sleep(0.02)
+            time.sleep(0.005)
             return super().__call__(key, weights, gradient, **kwargs)
 
     def evaluate():
-        time.sleep(0.5)
+        time.sleep(0.8)
         return 0.0, {}
 
     nlp = spacy.blank("en")
-    nlp.add_pipe("textcat", config={"model": BOW}).add_label("A")
-    nlp.get_pipe("textcat").add_label("B")
+    nlp.add_pipe("textcat", config={"model": BOW})
+    nlp.add_pipe("ner")
     doc = nlp.make_doc("one two three")
-    example = Example.from_dict(doc, {"cats": {"A": 1.0, "B": 0.0}})
+    example = Example.from_dict(doc, {"cats": {"A": 1.0, "B": 0.0}, "entities": [(0, 3, "ONE")]})
     nlp.initialize(lambda: [example])
-    steps = timed_steps(nlp)
     batches = ((0, [example]) for _ in range(3))
     # spaCy's own loop.
     given = {"dropout": 0.0, "eval_frequency": 1, "accumulate_gradient": 1, "patience": 0}
     given.update(max_steps=0, exclude=[], annotating_components=[], before_update=None)
-    assert len(list(train_while_improving(nlp, Slow(0.01), batches, evaluate, **given))) == 3
+    with timed_steps(nlp) as steps:
+        assert len(list(train_while_improving(nlp, Slow(0.01), batches, evaluate, **given))) == 3
     assert [words for words, _ in steps] == [3, 3, 3]
-    assert all(0.04 < seconds < 0.5 for _, seconds in steps)
+    assert all(0.05 < seconds < 0.8 for _, seconds in steps)
 
 
 def test_what_is_no_number_in_json_is_null():
@@ -199,7 +199,7 @@ def test_results_of_the_same_settings_are_together(trained, tmp_path):
     assert trained("Thinc") == both
 
 
-@pytest.mark.parametrize("what", ["the files", "the config", "the values", "the version of thinc"])
+@pytest.mark.parametrize("what", ["the files", "the config", "the values"])
 def test_results_of_other_settings_are_refused(what, trained, tmp_path):
     trained("Thinc")
     options = {}
@@ -212,14 +212,8 @@ def test_results_of_other_settings_are_refused(what, trained, tmp_path):
     elif what == "the config":
         with (tmp_path / "data" / "tagger.cfg").open("a") as config:
             config.write("# Other\n")
-    elif what == "the values":
-        options = {"training.dropout": 0.4}
     else:
-        record = tmp_path / "comparison" / "runs" / "trainings.json"
-        text = record.read_text()
-        installed = f'"thinc": "{version("thinc")}"'
-        assert text.count(installed) == 1
-        record.write_text(text.replace(installed, '"thinc": "8.3.0"'))
+        options = {"training.dropout": 0.4}
     # So they are beside another framework, with which they would be in one table.
     for framework in ("Thinc", "MXNet"):
         with pytest.raises(ValueError, match=rf"tagger-Thinc-0\. What differs: {what}.*--force"):
@@ -227,6 +221,21 @@ def test_results_of_other_settings_are_refused(what, trained, tmp_path):
     # Nothing is lost where there is no result.
     (tmp_path / "comparison" / "runs" / "tagger-Thinc-0" / "result.json").unlink()
     assert trained("MXNet", **options) == ["tagger-MXNet-0"]
+
+
+def test_a_framework_with_other_versions_stands_beside_but_is_not_taken_for_this_one(
+    trained, tmp_path
+):
+    trained("Thinc")
+    record = tmp_path / "comparison" / "runs" / "trainings.json"
+    text = record.read_text()
+    installed = f'"thinc": "{version("thinc")}"'
+    assert text.count(installed) == 1
+    record.write_text(text.replace(installed, '"thinc": "8.3.0"'))
+    # It may need an environment of its own.
+    assert trained("MXNet") == ["tagger-Thinc-0", "tagger-MXNet-0"]
+    with pytest.raises(ValueError, match="What differs: the version of thinc"):
+        trained("Thinc")
 
 
 def test_results_of_other_values_are_not_mixed_or_overwritten(compared):
