@@ -8,8 +8,14 @@ import spacy
 from numpy.testing import assert_allclose, assert_array_equal
 from spacy.training import Example
 from spacy.util import fix_random_seed
-from spacy_frameworks.architectures.networks import get_parameters
-from thinc.api import Adam
+from spacy_frameworks.architectures.networks import (
+    FeedForward,
+    build_network,
+    get_parameters,
+    resize_network,
+)
+from spacy_frameworks.wrappers import use_framework_ops
+from thinc.api import Adam, get_current_ops
 
 from ..frameworks import ALL, WRAPPED
 from .test_architectures import SMALL, examples, pipeline
@@ -155,3 +161,20 @@ def test_labels_may_be_added_before_there_is_anything_to_keep(framework):
     sample = examples(nlp, limit=20)
     nlp.initialize(lambda: sample)
     assert predict(nlp).shape[1] == 5
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_a_grown_network_computes_where_and_as_it_did(framework):
+    with use_framework_ops("NumPy", threads=2):
+        network = build_network(framework, FeedForward(7, normalize=True), 0.3, nO=3, nI=5)
+        X = numpy.random.default_rng(0).normal(size=(4, 5)).astype("f")
+        network.initialize(X)
+    assert network.ops is not get_current_ops()
+    grown = resize_network(network, 4, lambda b: float(b.min()) - 1)
+    assert {node.ops for node in grown.walk()} == {network.ops}
+    for new, old in zip(grown.shims, network.shims):
+        assert new.module.threads == old.module.threads == 2
+        assert new.device == old.device
+    after, before = grown.predict(X), network.predict(X)
+    assert_allclose(after[:, :3], before, atol=1e-5)
+    assert_allclose(after[:, 3], numpy.full(4, get_parameters(network)["out.b"].min() - 1))
