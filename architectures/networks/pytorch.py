@@ -59,6 +59,8 @@ class FeedForward(nn.Module):
         self.norm = nn.ModuleList(nn.LayerNorm(width, EPSILON) for _ in range(norms))
         self.out = Linear(widths[-1], nO)
         self.activate_output = network.activate_output
+        # Whatever torch.set_default_dtype says, here and in the other networks.
+        self.float()
 
     def forward(self, X: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
         """masks: One dropout mask per hidden layer (and for the output, if activated), or none."""
@@ -83,6 +85,7 @@ class WindowEncoder(nn.Module):
         window = nI * (2 * self.size + 1)
         self.windows = nn.ModuleList(Linear(window, nO * self.pieces) for _ in range(network.depth))
         self.norms = nn.ModuleList(nn.LayerNorm(nO, EPSILON) for _ in range(network.depth))
+        self.float()
 
     def forward(self, X: torch.Tensor, is_row: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
         """X, is_row: As `spaced` arranges them. masks: Dropout's, one for each layer, or none."""
@@ -135,6 +138,7 @@ class BiLSTMEncoder(nn.Module):
         keep_few_kernels()
         widths = [nI, *[nO] * (network.depth - 1)]
         self.lstm = nn.ModuleList(BiLSTM(nO, width) for width in widths)
+        self.float()
 
     def forward(self, X: torch.Tensor, lengths: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
         """X, lengths: As `time_first` arranges them. masks: Dropout's, one for each layer, or
@@ -204,6 +208,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(TransformerBlock(network, nO) for _ in range(network.depth))
         self.norm = nn.LayerNorm(nO, EPSILON)
+        self.float()
 
     def forward(self, X: torch.Tensor, places: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         """X, places: As `blocks` arranges them. rest: The blocks, and dropout's masks, three for

@@ -34,16 +34,19 @@ LAYOUT = {
 # The order of an LSTM's gates: input, cell, forget, output.
 GATES = "icfo"
 
+# What the layers compute in, whatever Keras's policy says.
+FLOAT = "float32"
+
 
 class FeedForward(keras.Model):
     def __init__(self, network: description.FeedForward, nO: int, nI: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         width = network.hidden_width
         widths = [nI, *[width] * network.depth]
-        self.hidden = [_built(keras.layers.Dense(width), nI) for nI in widths[:-1]]
+        self.hidden = [_dense(width, nI) for nI in widths[:-1]]
         norms = network.depth if network.normalize else 0
         self.norm = [_norm(width) for _ in range(norms)]
-        self.out = _built(keras.layers.Dense(nO), widths[-1])
+        self.out = _dense(nO, widths[-1])
         self.activate_output = network.activate_output
         self.built = True
 
@@ -65,12 +68,10 @@ class FeedForward(keras.Model):
 
 class WindowEncoder(keras.Model):
     def __init__(self, network: description.WindowEncoder, nO: int, nI: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         self.size, self.pieces, self.width = network.window_size, network.maxout_pieces, nO
         window = nI * (2 * self.size + 1)
-        self.windows = [
-            _built(keras.layers.Dense(nO * self.pieces), window) for _ in range(network.depth)
-        ]
+        self.windows = [_dense(nO * self.pieces, window) for _ in range(network.depth)]
         self.norms = [_norm(nO) for _ in range(network.depth)]
         self.built = True
 
@@ -91,7 +92,7 @@ class LSTM(keras.Layer):
     is wrong: it is registered with that of this kernel, which has another order of gates."""
 
     def __init__(self, nH: int, nI: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         self.kernel = self.add_weight(shape=(nI, 4 * nH))
         self.recurrent_kernel = self.add_weight(shape=(nH, 4 * nH))
         self.bias = self.add_weight(shape=(4 * nH,))
@@ -119,7 +120,7 @@ class LSTM(keras.Layer):
 
 class BiLSTM(keras.Layer):
     def __init__(self, nO: int, nI: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         self.ahead, self.back = LSTM(nO // 2, nI), LSTM(nO // 2, nI)
         self.built = True
 
@@ -132,7 +133,7 @@ class BiLSTM(keras.Layer):
 
 class BiLSTMEncoder(keras.Model):
     def __init__(self, network: description.BiLSTMEncoder, nO: int, nI: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         self.lstm = [BiLSTM(nO, width) for width in [nI, *[nO] * (network.depth - 1)]]
         self.built = True
 
@@ -148,14 +149,14 @@ class BiLSTMEncoder(keras.Model):
 
 class TransformerBlock(keras.Layer):
     def __init__(self, network: description.TransformerEncoder, width: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         self.heads = network.heads
         self.attention_norm = _norm(width)
-        self.qkv = _built(keras.layers.Dense(3 * width, use_bias=False), width)
-        self.attended = _built(keras.layers.Dense(width), width)
+        self.qkv = _dense(3 * width, width, use_bias=False)
+        self.attended = _dense(width, width)
         self.hidden_norm = _norm(width)
-        self.hidden = _built(keras.layers.Dense(network.hidden_width), width)
-        self.out = _built(keras.layers.Dense(width), network.hidden_width)
+        self.hidden = _dense(network.hidden_width, width)
+        self.out = _dense(width, network.hidden_width)
         self.built = True
 
     def call(self, X: tf.Tensor, places: tf.Tensor, blocks: Any, masks: Any) -> tf.Tensor:
@@ -181,7 +182,7 @@ class TransformerBlock(keras.Layer):
 
 class TransformerEncoder(keras.Model):
     def __init__(self, network: description.TransformerEncoder, nO: int, nI: int):
-        super().__init__()
+        super().__init__(dtype=FLOAT)
         self.blocks = [TransformerBlock(network, nO) for _ in range(network.depth)]
         self.norm = _norm(nO)
         self.built = True
@@ -196,7 +197,11 @@ class TransformerEncoder(keras.Model):
 
 
 def _norm(width: int) -> Any:
-    return _built(keras.layers.LayerNormalization(epsilon=EPSILON), width)
+    return _built(keras.layers.LayerNormalization(epsilon=EPSILON, dtype=FLOAT), width)
+
+
+def _dense(nO: int, nI: int, use_bias: bool = True) -> Any:
+    return _built(keras.layers.Dense(nO, use_bias=use_bias, dtype=FLOAT), nI)
 
 
 def _built(layer: Any, nI: int) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pickle
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy
 import pytest
@@ -22,7 +23,7 @@ from spacy_frameworks.architectures import (
 from spacy_frameworks.architectures.networks import convert_network
 from thinc.api import Adam, Linear, Model, Ragged, chain, fix_random_seed, set_dropout_rate
 
-from ..frameworks import ALL, WRAPPED
+from ..frameworks import ALL, WRAPPED, cases
 from .reference import reference
 
 NI, NO = 10, 6
@@ -93,7 +94,7 @@ def parameter_gradients(model: Model) -> Dict[str, numpy.ndarray]:
 
 
 def relative_error(expected: numpy.ndarray, came: numpy.ndarray) -> float:
-    assert came.shape == expected.shape
+    assert came.shape == expected.shape and came.dtype == "float32"
     return abs(came - expected).max() / abs(expected).max()
 
 
@@ -261,6 +262,7 @@ def test_a_batch_without_rows_gives_an_output_without_rows(framework, network):
     [
         (FeedForward(7), FeedForward(7, normalize=True), "normalize"),
         (WindowEncoder(1), WindowEncoder(2), "window_size"),
+        (WindowEncoder(depth=3), WindowEncoder(depth=2), "depth"),
         # The same shapes, so that only the description tells them apart.
         (TransformerEncoder(12, heads=2), TransformerEncoder(12, heads=3), "heads"),
     ],
@@ -269,10 +271,87 @@ def test_a_batch_without_rows_gives_an_output_without_rows(framework, network):
 @pytest.mark.parametrize("framework", WRAPPED)
 def test_weights_of_another_architecture_are_refused(framework, saved, network, what):
     model = build(framework, network)
-    before = model.shims[0].to_bytes()
+    before, parameters = model.shims[0].to_bytes(), get_parameters(model)
     with pytest.raises(ValueError, match=rf"another architecture: expected .*{what}"):
         model.from_bytes(build(framework, saved).to_bytes())
     assert model.shims[0].to_bytes() == before
+    assert get_parameters(model).keys() == parameters.keys()
+
+
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_a_network_is_trained_and_saved_after_a_refused_load_as_without_it(framework):
+    network, deeper = WindowEncoder(depth=1), WindowEncoder(depth=2)
+    model, untouched = (build(framework, network, dropout=0.3) for _ in range(2))
+    with pytest.raises(ValueError, match="another architecture"):
+        model.from_bytes(build(framework, deeper, dropout=0.3).to_bytes())
+    for other in (model, untouched):
+        fix_random_seed(1)
+        update(other, network, Adam(0.1))
+    loaded = build_network(framework, network, **dims(network)).from_bytes(model.to_bytes())
+    for key, value in get_parameters(untouched).items():
+        assert_allclose(get_parameters(loaded)[key], value, atol=1e-5)
+
+
+@contextlib.contextmanager
+def another_dtype(framework: str) -> Iterator[None]:
+    """A setting of the whole process, where the framework has one, by which it would compute in
+    another dtype than float32."""
+    if framework == "PyTorch":
+        import torch
+
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+    elif framework == "TensorFlow":
+        import keras
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+    else:
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_enable_x64", False)
+
+
+@one_of_each
+@pytest.mark.parametrize(
+    "framework",
+    [
+        *cases(["PyTorch", "TensorFlow"]),
+        # Which compiles each network anew.
+        pytest.param("JAX", marks=[pytest.mark.jax, pytest.mark.slow]),
+    ],
+)
+def test_all_is_float32_whatever_the_process_computes_in(framework, network):
+    with another_dtype(framework):
+        found = errors(framework, network)
+    assert {key: error for key, error in found.items() if error > 1e-5} == {}
+
+
+@pytest.mark.parametrize("network", ONE_OF_EACH[:2], ids=repr)
+@pytest.mark.parametrize("framework", ALL)
+def test_an_input_of_another_dtype_is_cast(framework, network):
+    model, (X, _) = build(framework, network), data(network)
+    for dtype, of_gradient in (("float64", "float64"), ("float16", "float32")):
+        other = rows(X).astype(dtype)
+        expected, backprop_expected = model.begin_update(batch(network, other.astype("f")))
+        Y, backprop = model.begin_update(batch(network, other))
+        assert_allclose(rows(Y), rows(expected), atol=1e-5)
+        dX = rows(backprop(Y))
+        assert rows(Y).dtype == "float32" and dX.dtype == of_gradient
+        assert_allclose(dX, rows(backprop_expected(expected)), atol=1e-5)
+    with pytest.raises(ValueError, match=rf"'{model.name}' expects floats, but got int64"):
+        model.predict(batch(network, rows(X).astype("int64")))
 
 
 def test_sizes_that_make_no_network_are_refused():
