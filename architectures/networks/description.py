@@ -263,7 +263,11 @@ def from_description(description: Dict[str, Any]) -> Network:
 
 def description_of(model: Model) -> Network:
     """The network that a model from `build_network` has."""
-    return from_description(model.attrs["network"])
+    # Where there is a shim, its own: Thinc loads attributes before the shim is asked, and it may
+    # refuse the file.
+    return from_description(
+        model.shims[0].cfg["network"] if model.shims else model.attrs["network"]
+    )
 
 
 def draw(network: Network, nO: int, nI: int) -> Dict[str, numpy.ndarray]:
