@@ -10,7 +10,7 @@ from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ragged
 
 from .networks.arrangement import Array
-from .networks.inputs import check_width
+from .networks.inputs import check_input
 
 # The most rows, padding included, that are handed to a network of sequences at once. Docs of
 # similar lengths go together, so that one long doc does not pad all others to its length.
@@ -150,14 +150,14 @@ def add_positions(width: int) -> Model[Ragged, Ragged]:
 def _forward_positions(
     model: Model[Ragged, Ragged], X: Ragged, is_train: bool
 ) -> Tuple[Ragged, Callable[[Ragged], Ragged]]:
-    check_width(model, X.data)
+    X, cast_back = check_input(model, X)
     ops, lengths = model.ops, model.ops.to_numpy(X.lengths)
     # A table as long as a power of two, so that few are made.
     longest = int(lengths.max(initial=1))
     table = _positions(1 << (longest - 1).bit_length(), model.get_dim("nO"))
     positions: Array = numpy.concatenate([table[:length] for length in lengths])
     rows: Array = X.data
-    return Ragged(rows + ops.asarray2f(positions), X.lengths), lambda dY: dY
+    return Ragged(rows + ops.asarray2f(positions), X.lengths), cast_back
 
 
 @functools.lru_cache(maxsize=16)

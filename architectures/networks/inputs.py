@@ -18,11 +18,32 @@ from .implementations import framework_file
 Batch = Union[Floats2d, Ragged]
 
 
-def check_width(model: Model, rows: Array) -> None:
-    """Raise ValueError if the input is not as wide as the layer."""
-    nI = model.maybe_get_dim("nI")
+def check_input(model: Model, X: Batch) -> Tuple[Batch, Callable[[Batch], Batch]]:
+    """The input in float32, in which all layers compute, and a function that gives a gradient the
+    dtype of the input, but not less than 32 bits.
+
+    Raises ValueError if the input is not as wide as the layer, or not of floats.
+    """
+    rows, nI = _rows(X), model.maybe_get_dim("nI")
     if nI is not None and rows.shape[1] != nI:
         raise ValueError(f"The layer '{model.name}' {of_another_width(nI, rows.shape[1])}.")
+    if rows.dtype == numpy.float32:
+        return X, _as_it_is
+    if rows.dtype.kind != "f":
+        raise ValueError(
+            f"The layer '{model.name}' expects floats, but got {rows.dtype.name}. Hand it floats: "
+            'X.astype("float32").'
+        )
+    dtype = numpy.promote_types(rows.dtype, numpy.float32)
+
+    def cast_back(dX: Batch) -> Batch:
+        return _like(dX, _rows(dX).astype(dtype))
+
+    return _like(X, rows.astype(numpy.float32)), cast_back
+
+
+def _as_it_is(dX: Batch) -> Batch:
+    return dX
 
 
 def dropout_masks(model: Model, network: Network, rows: int, is_train: bool) -> List[Array]:
@@ -42,8 +63,8 @@ def convert_inputs(
     model: Model, X: Batch, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Batch]]:
     """The rows, what the network has to know of their arrangement, and dropout masks."""
+    X, cast_back = check_input(model, X)
     rows = _rows(X)
-    check_width(model, rows)
     shim, ops = get_shim(model), model.ops
     network = description_of(model)
     arrangement = _arrangement(model, network, X)
@@ -55,7 +76,7 @@ def convert_inputs(
     )
 
     def get_dX(d_inputs: ArgsKwargs) -> Batch:
-        return _like(X, arrangement.collect(ops, shim.to_xp(d_inputs.args[0])))
+        return cast_back(_like(X, arrangement.collect(ops, shim.to_xp(d_inputs.args[0]))))
 
     return ArgsKwargs(args=args, kwargs={}), get_dX
 

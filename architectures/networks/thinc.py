@@ -22,7 +22,7 @@ from thinc.types import Floats2d, Ragged
 from ...wrappers.wrapper import forward_no_rows, has_no_rows
 from . import description
 from .bilstm import bilstm
-from .inputs import check_width
+from .inputs import check_input
 from .self_attention import self_attention
 
 
@@ -101,8 +101,9 @@ def _in_order(layers: List[Model], nO: Optional[int], nI: Optional[int]) -> Mode
 def _forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:
     if has_no_rows(X):
         return forward_no_rows(model, X)
-    check_width(model, X.data if isinstance(X, Ragged) else X)
-    return model.layers[0](X, is_train)
+    X, cast_back = check_input(model, X)
+    Y, backprop = model.layers[0](X, is_train)
+    return Y, lambda dY: cast_back(backprop(dY))
 
 
 def _init(model: Model, X: Optional[Floats2d] = None, Y: Optional[Floats2d] = None) -> None:
