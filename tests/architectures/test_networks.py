@@ -292,6 +292,22 @@ def test_a_network_is_trained_and_saved_after_a_refused_load_as_without_it(frame
         assert_allclose(get_parameters(loaded)[key], value, atol=1e-5)
 
 
+@pytest.mark.parametrize("framework", ALL)
+def test_equal_pieces_share_the_gradient_of_their_maximum(framework):
+    # All pieces of a row of zeros are as large as their biases, which start as zeros.
+    network, X = WindowEncoder(depth=1), Ragged(numpy.zeros((1, NO), "f"), numpy.array([1], "i"))
+    dY = Ragged(numpy.arange(NO, dtype="f").reshape(1, NO), X.lengths)
+    by_unit = []
+    for token in ("Thinc", framework):
+        model = build(token, network)
+        _, backprop = model.begin_update(X)
+        backprop(dY)
+        by_unit.append(parameter_gradients(model)["windows.0.b"].sum(axis=1))
+    expected, came = by_unit
+    assert abs(expected).max() > 1000
+    assert_allclose(came, expected, rtol=1e-4)
+
+
 @contextlib.contextmanager
 def another_dtype(framework: str) -> Iterator[None]:
     """A setting of the whole process, where the framework has one, by which it would compute in
