@@ -15,6 +15,7 @@ Section = Dict[str, Any]
 # Of spaCy's layers, the second and those after it see there what the first has made of zeros.
 _ENDS = "each layer sees zeros beyond the ends of a doc"
 _NO_MISH = "maxout of three pieces in place of Mish"
+_DROPS_OUT = "dropout follows the last layer too, and all of it has the rate of [training] dropout"
 # As Thinc's configs have them: ${section.key}, or ${section:key}.
 _VARIABLE = re.compile(r"\$\{([\w.:]+)\}")
 
@@ -124,7 +125,7 @@ def _from_mish(section: Section, values: Section, token: str) -> Tuple[Section, 
 
 def _from_bilstm(section: Section, values: Section, token: str) -> Tuple[Section, str]:
     rest = {name: value for name, value in section.items() if name != "@architectures"}
-    return {"@architectures": f"{PREFIX}BiLSTMEncoder.v1", "framework": token, **rest}, ""
+    return {"@architectures": f"{PREFIX}BiLSTMEncoder.v1", "framework": token, **rest}, _DROPS_OUT
 
 
 def _from_cnn(section: Section, values: Section, token: str) -> Tuple[Section, str]:

@@ -167,6 +167,16 @@ def test_an_encoder_of_the_first_version_elsewhere_stays():
     assert replace_stock(config, "PyTorch") == [] and config == before
 
 
+def test_a_bilstm_is_replaced_with_a_word_on_its_dropout():
+    sizes = {"width": 32, "depth": 1, "dropout": 0.1}
+    model = {"@architectures": "spacy.TorchBiLSTMEncoder.v1", **sizes}
+    config = Config({"components": {"tok2vec": {"model": {"encode": model}}}})
+    (replaced,) = replace_stock(config, "PyTorch")
+    after = {"@architectures": "spacy-frameworks.BiLSTMEncoder.v1", "framework": "PyTorch", **sizes}
+    assert config["components"]["tok2vec"]["model"]["encode"] == after
+    assert "dropout follows the last layer too" in str(replaced)
+
+
 def _parameters(model):
     """Those of one kind behind each other, layer by layer: the layers are nested differently."""
     found = [(node, name) for node in model.walk() for name in node.param_names]
