@@ -10,6 +10,8 @@ from thinc.api import get_array_module
 from thinc.compat import cupy
 from thinc.util import is_numpy_array
 
+# In bytes. TensorFlow and JAX compute on memory that begins at a multiple of it.
+ALIGNMENT = 64
 # How many numbers OpenBLAS multiplies on one thread.
 FEW = 10_000
 
@@ -74,6 +76,21 @@ def numbers(array: Any) -> numpy.ndarray:
 
 def to_dlpack(array: Any) -> Any:
     """A CuPy array as a DLPack capsule, for a framework that computes on a stream of its own and
-    knows nothing of CuPy's: what is queued for the array is done first."""
+    knows nothing of CuPy's: what is queued for the array is done first. Its memory is lent, but for
+    that of views with gaps or in another order, or that begin where the frameworks take none."""
+    array = cupy.ascontiguousarray(array)
+    if array.data.ptr % ALIGNMENT:
+        array = array.copy()
     cupy.cuda.get_current_stream().synchronize()
     return array.toDlpack()
+
+
+def from_dlpack(lent: Any) -> Any:
+    """What a framework lends, by DLPack, as a CuPy array with memory of its own: the framework may
+    still read its memory, as a backward pass does, and Thinc's layers and optimizers write into
+    arrays."""
+    seen = cupy.from_dlpack(lent)
+    array = seen.copy()
+    # Before the framework gets its memory back, which it may write into on its own stream.
+    cupy.cuda.get_current_stream().synchronize()
+    return array

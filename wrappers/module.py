@@ -57,6 +57,20 @@ def check_rate(rate: float) -> None:
         )
 
 
+def check_returned(handed: Sequence[Any], returned: Sequence[Any]) -> None:
+    """Raise ValueError if gradients are handed over for other tensors than those that the pass
+    returned, for a framework that cannot go back along what was computed from them afterwards."""
+    known = {id(tensor) for tensor in returned}
+    for tensor in handed:
+        if id(tensor) not in known:
+            raise ValueError(
+                "Expected gradients for the tensors that the model returned, but got one for "
+                f"another tensor, of shape {tuple(tensor.shape)}. Compute in the model what comes "
+                "of its outputs, and hand over in convert_outputs the very tensors that it was "
+                "given, with their gradients."
+            )
+
+
 class FrameworkModule:
     """A model of a framework, on a device.
 

@@ -428,6 +428,20 @@ def convert_default_inputs(
             "that looks at whole docs goes into with_mask() or, if it is recurrent, with its "
             "RNNWrapper into with_padded()."
         )
+    from_xp, gradients_to_xp = float_casts(model, is_train)
+
+    def get_dX(d_inputs: ArgsKwargs) -> Any:
+        return like_inputs(X, gradients_to_xp(d_inputs))
+
+    return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
+
+
+def float_casts(
+    model: Model, is_train: bool
+) -> Tuple[Callable[[Any], Any], Callable[[ArgsKwargs], ArgsKwargs]]:
+    """Two functions: from one array of the inputs after the other to tensors, floats in the dtype
+    of the module's parameters; and from the tensors' gradients to arrays, in the dtypes that came.
+    """
     shim = get_shim(model)
     dtype = get_module(model).float_dtype()
     # Of the arrays of floats, one after the other.
@@ -441,7 +455,7 @@ def convert_default_inputs(
                 array = array.astype(dtype)
         return shim.from_xp(array, requires_grad=is_train and is_float)
 
-    def get_dX(d_inputs: ArgsKwargs) -> Any:
+    def gradients_to_xp(d_inputs: ArgsKwargs) -> ArgsKwargs:
         remaining = iter(dtypes)
 
         def to_xp(tensor: Any) -> Any:
@@ -450,9 +464,9 @@ def convert_default_inputs(
             wanted = next(remaining, gradient.dtype)
             return gradient if wanted.itemsize < 4 else gradient.astype(wanted, copy=False)
 
-        return like_inputs(X, convert_recursive(shim.is_tensor, to_xp, d_inputs))
+        return convert_recursive(shim.is_tensor, to_xp, d_inputs)
 
-    return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
+    return from_xp, gradients_to_xp
 
 
 def convert_default_outputs(
@@ -500,19 +514,20 @@ def output_gradients(shim: FrameworkShim, outputs: Any, gradients: Any) -> ArgsK
 def convert_rnn_inputs(
     model: Model, Xp: Padded, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Padded]]:
-    """A Padded to (data, lengths), which each framework's PaddedRNN takes."""
-    shim = get_shim(model)
+    """A Padded to (data, lengths), which each framework's PaddedRNN takes. Floats are cast as in
+    `convert_default_inputs`."""
     if not isinstance(Xp, Padded):
         raise ValueError(
             f"Expected in '{model.name}', which holds a recurrent module, a Padded, got a "
             f"{type(Xp).__name__}. Put with_padded() around the wrapper, which pads lists of docs."
         )
-    data = shim.from_xp(Xp.data, requires_grad=is_train)
+    from_xp, gradients_to_xp = float_casts(model, is_train)
+    data = from_xp(Xp.data)
     # Kernels refuse an empty sequence; one step of padding, which nobody reads, does not hurt.
-    lengths = shim.from_xp(model.ops.xp.maximum(Xp.lengths, 1).astype("int64"))
+    lengths = from_xp(model.ops.xp.maximum(Xp.lengths, 1).astype("int64"))
 
     def get_dX(d_inputs: ArgsKwargs) -> Padded:
-        return _with_data(Xp, shim.to_xp(d_inputs.args[0]))
+        return _with_data(Xp, gradients_to_xp(d_inputs).args[0])
 
     return ArgsKwargs(args=(data, lengths), kwargs={}), get_dX
 

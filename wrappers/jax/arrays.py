@@ -12,11 +12,8 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import numbers, to_dlpack
+from ..arrays import ALIGNMENT, from_dlpack, numbers, to_dlpack
 from ..framework import require
-
-# In bytes. Memory that begins at a multiple of it is taken as it is on CPU, other is copied.
-ALIGNMENT = 64
 
 
 def is_tensor(obj: Any) -> bool:
@@ -30,7 +27,8 @@ def is_tensor(obj: Any) -> bool:
 def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[str] = None) -> Any:
     """A NumPy or CuPy array as a `jax.Array`.
 
-    NumPy's memory is copied: JAX takes for granted that its arrays never change.
+    NumPy's memory is copied: JAX takes for granted that its arrays never change. CuPy's is lent: do
+    not write into it while the array is needed.
 
     requires_grad (bool): JAX's arrays have no such mark.
     device (str): Where the array shall be, such as "cpu:0" or "gpu:0". If None, it follows Thinc's
@@ -61,7 +59,7 @@ def tensor2xp(jax_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     is_narrow = is_float(jax_tensor) and jax_tensor.dtype.itemsize < 4
     tensor = jax_tensor.astype("float32") if is_narrow else jax_tensor
     if not is_on_cpu(tensor) and not isinstance(ops, NumpyOps):
-        return cupy.from_dlpack(tensor).copy()
+        return from_dlpack(tensor)
     array: Any = numpy.array(tensor)
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
 

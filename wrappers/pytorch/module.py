@@ -51,11 +51,10 @@ class PyTorchModule(FrameworkModule):
     ):
         """The arguments of `PyTorchWrapper` besides those that all modules have."""
         device = torch.device(device)
-        if grad_scaler is None:
-            # On CPU, autocast computes in bfloat16, whose exponents reach as far as float32's.
-            grad_scaler = PyTorchGradScaler(mixed_precision and device.type == "cuda")
         self._mixed_precision = mixed_precision
-        self._grad_scaler = grad_scaler
+        # What the user gave, for a module like this one on another device.
+        self._given_scaler = grad_scaler
+        self._grad_scaler = scaler_for(device, grad_scaler, mixed_precision)
         self._serialize_model = serialize_model
         self._deserialize_model = deserialize_model
         # Whether the model writes into its inputs, by mode: found out in the first pass of each.
@@ -65,13 +64,13 @@ class PyTorchModule(FrameworkModule):
         self._mode: Optional[bool] = model.training
         # Where the parameters are, when they were needed.
         self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
-        grad_scaler.to_(device)
+        self._grad_scaler.to_(device)
         super().__init__(model, device, **shared)
 
     def options(self) -> Dict[str, Any]:
         return {
             "mixed_precision": self._mixed_precision,
-            "grad_scaler": self._grad_scaler,
+            "grad_scaler": self._given_scaler,
             "serialize_model": self._serialize_model,
             "deserialize_model": self._deserialize_model,
         }
@@ -366,7 +365,10 @@ class PyTorchModule(FrameworkModule):
 
     def copied(self) -> PyTorchModule:
         copied = super().copied()
-        copied._grad_scaler = copy.deepcopy(self._grad_scaler)
+        # Together, since they may be one.
+        copied._given_scaler, copied._grad_scaler = copy.deepcopy(
+            (self._given_scaler, self._grad_scaler)
+        )
         return copied
 
     def copied_model(self) -> torch.nn.Module:
@@ -383,6 +385,19 @@ class PyTorchModule(FrameworkModule):
     @classmethod
     def restored(cls, state: Any, device: Any, input_spec: Any) -> Any:
         return pickle.loads(state) if isinstance(state, bytes) else state
+
+
+def scaler_for(
+    device: torch.device, given: Optional[PyTorchGradScaler], mixed_precision: bool
+) -> PyTorchGradScaler:
+    """The scaler for a device: one that is off, except on a GPU. Thinc's runs nowhere else, and on
+    CPU autocast computes in bfloat16, whose exponents reach as far as float32's.
+
+    given: The user's. If None, one with default settings, that is on with mixed precision.
+    """
+    if device.type != "cuda":
+        return PyTorchGradScaler(False)
+    return PyTorchGradScaler(mixed_precision) if given is None else given
 
 
 def _autocast_depth() -> int:
