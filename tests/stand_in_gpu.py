@@ -89,7 +89,7 @@ class ndarray(numpy.ndarray):  # noqa: N801 (CuPy's name)
         copy[...] = self
         return copy.view(ndarray)
 
-    def toDlpack(self):  # noqa: N802
+    def toDlpack(self):
         return self.__dlpack__()
 
 

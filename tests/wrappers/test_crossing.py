@@ -46,7 +46,8 @@ def fw(request, monkeypatch):
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_views_of_all_kinds_cross(fw, view):
     X = view(stand_in_gpu.array(normal(6, 7)))
-    assert_array_equal(fw.tensor2xp(fw.xp2tensor(X)), X)
+    # Doubled, since memory that is not aligned shows when TensorFlow computes with it.
+    assert_array_equal(fw.tensor2xp(fw.xp2tensor(X) * 2), X * 2)
 
 
 @pytest.mark.parametrize("fw", COPYING, indirect=True)

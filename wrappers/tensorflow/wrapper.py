@@ -112,8 +112,8 @@ def keras_subclass(
     compile_args: Optional[Dict[str, Any]] = None,
 ) -> Callable[[ClassT], ClassT]:
     """Decorate a subclassed Keras model as Thinc's wrapper demands it. `TensorFlowWrapper` takes
-    undecorated ones too; a decorated one is compiled, and copied by its constructor's arguments. Its
-    subclasses are compiled, and copied as undecorated ones are.
+    undecorated ones too; a decorated one is compiled, and copied by its constructor's arguments.
+    Its subclasses are compiled, but copied as undecorated ones are.
 
     name (str): A name for the class.
     X, Y (Any): A sample of the input and of the output.
