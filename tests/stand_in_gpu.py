@@ -97,10 +97,6 @@ def array(values):
     return numpy.asarray(values).view(ndarray).copy()
 
 
-def ascontiguousarray(array):
-    return array if array.flags.c_contiguous else array.copy()
-
-
 def from_dlpack(lent):
     """Takes what lends memory, or a capsule."""
     lender = lent if hasattr(lent, "__dlpack__") else _Lender(lent)
@@ -134,7 +130,6 @@ def cupy():
         runtime=SimpleNamespace(getDevice=lambda: Device.current),
     )
     return SimpleNamespace(
-        ascontiguousarray=ascontiguousarray,
         cuda=cuda,
         from_dlpack=from_dlpack,
         get_default_memory_pool=lambda: pool,

@@ -21,7 +21,6 @@ VIEWS = {
     "every second": lambda X: X[::2],
     "from the second on": lambda X: X[1:],
     "backwards": lambda X: X[::-1],
-    "none": lambda X: X[:0],
 }
 
 
@@ -52,11 +51,13 @@ def test_views_of_all_kinds_cross(fw, view):
 
 @pytest.mark.parametrize("fw", COPYING, indirect=True)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_what_comes_back_may_be_written_into(fw, dtype):
-    X = normal(3, 4).astype(dtype)
+def test_what_has_crossed_and_what_comes_back_may_be_written_into(fw, dtype):
+    X = stand_in_gpu.array(normal(3, 4).astype(dtype))
+    expected = X.astype("float32")
     tensor = fw.xp2tensor(X)
+    X[...] = 0
     came = fw.tensor2xp(tensor)
-    expected = came.copy()
+    assert_array_equal(came, expected)
     came[...] = 0
     assert_array_equal(fw.tensor2xp(tensor), expected)
 

@@ -12,8 +12,11 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import ALIGNMENT, from_dlpack, numbers, to_dlpack
+from ..arrays import from_dlpack, numbers, to_dlpack
 from ..framework import require
+
+# In bytes. Memory that begins at a multiple of it is taken as it is on CPU, other is copied.
+ALIGNMENT = 64
 
 
 def is_tensor(obj: Any) -> bool:
@@ -27,8 +30,7 @@ def is_tensor(obj: Any) -> bool:
 def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[str] = None) -> Any:
     """A NumPy or CuPy array as a `jax.Array`.
 
-    NumPy's memory is copied: JAX takes for granted that its arrays never change. CuPy's is lent: do
-    not write into it while the array is needed.
+    The memory is copied: JAX takes for granted that its arrays never change.
 
     requires_grad (bool): JAX's arrays have no such mark.
     device (str): Where the array shall be, such as "cpu:0" or "gpu:0". If None, it follows Thinc's
@@ -65,7 +67,7 @@ def tensor2xp(jax_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
 
 
 class _Capsule:
-    """Lends a CuPy array to JAX, which asks for the device too."""
+    """Hands a CuPy array to JAX, which asks for the device too."""
 
     def __init__(self, array: Any):
         self._array = array

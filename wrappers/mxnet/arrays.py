@@ -28,8 +28,8 @@ def is_tensor(obj: Any) -> bool:
 def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[Any] = None) -> Any:
     """A NumPy or CuPy array as an NDArray.
 
-    NumPy's memory is copied: MXNet would make the caller's array read-only. CuPy's is lent: do not
-    write into it while the NDArray is needed.
+    The memory is copied: MXNet would make the caller's NumPy array read-only, and it computes on a
+    stream of its own, which CuPy does not wait for.
 
     device (mxnet.Context): Where the array shall be. If None, it follows Thinc's ops.
 

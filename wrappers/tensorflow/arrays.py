@@ -13,7 +13,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import ALIGNMENT, from_dlpack, native, to_dlpack
+from ..arrays import from_dlpack, native, to_dlpack
 from ..framework import require
 
 
@@ -31,8 +31,8 @@ def xp2tensor(
 ) -> Any:
     """A NumPy or CuPy array as a tensor.
 
-    NumPy's memory is copied: TensorFlow computes only on memory that is aligned to 64 bytes, which
-    NumPy does not promise. CuPy's is lent: do not write into it while the tensor is needed.
+    The memory is copied: TensorFlow computes only on memory that is aligned to 64 bytes, which
+    NumPy does not promise, and on a stream of its own, which CuPy does not wait for.
 
     requires_grad (bool): Whether a variable shall be trainable. TensorFlow's tensors have no such
         mark.
@@ -120,7 +120,7 @@ def _names(name: str, device: str) -> bool:
 def unaligned(array: Any) -> Any:
     """An array whose memory belongs to nobody else once an operation of TensorFlow has it: that
     copies memory which is not aligned to 64 bytes, and takes other memory as it is."""
-    return array.copy() if array.ctypes.data % ALIGNMENT == 0 else array
+    return array.copy() if array.ctypes.data % 64 == 0 else array
 
 
 def cast(tensor: Any, dtype: Any) -> Any:
