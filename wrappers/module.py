@@ -59,8 +59,9 @@ def check_rate(rate: float) -> None:
 
 def check_returned(handed: Sequence[Any], returned: Sequence[Any]) -> None:
     """Raise ValueError if gradients are handed over for other tensors than those that the pass
-    returned, for a framework that cannot go back along what was computed from them afterwards. Its tensors
-    have a shape."""
+    returned, for a framework that cannot go back along what was computed from them afterwards.
+    Its tensors have a shape.
+    """
     known = {id(tensor) for tensor in returned}
     for tensor in handed:
         if id(tensor) not in known:
