@@ -212,7 +212,7 @@ ON_SECOND_DEVICE = """
 import jax
 import numpy
 from spacy_frameworks.wrappers import JAXWrapper
-from thinc.api import SGD
+from thinc.api import SGD, ArgsKwargs
 
 X = numpy.ones((5, 4), "f")
 for device in ("cpu:1", "cpu:0"):
