@@ -47,7 +47,7 @@ def xp2tensor(
     return tensor.requires_grad_() if requires_grad else tensor
 
 
-def _goes_forward(array: ArrayXd) -> bool:
+def _goes_forward(array: Any) -> bool:
     return min(array.strides, default=0) >= 0
 
 
