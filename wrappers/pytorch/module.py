@@ -18,6 +18,7 @@ from ..threads import on_threads
 from ..tree import leaves
 from . import arrays, pickles
 from .arrays import is_tensor, tensor2xp, xp2tensor
+from .process import on_torchs_threads
 
 _is_lazy = torch.nn.parameter.is_lazy
 
@@ -126,7 +127,7 @@ class PyTorchModule(FrameworkModule):
         return torch.autocast(device, enabled=self._mixed_precision)
 
     def _on_threads(self) -> on_threads:
-        return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
+        return on_torchs_threads(self.threads)
 
     def thread_state(self) -> Any:
         device, autocast = self.device.type, None
