@@ -6,7 +6,18 @@ import contextlib
 import copy
 import itertools
 import pickle
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from thinc.shims import PyTorchGradScaler
@@ -64,7 +75,7 @@ class PyTorchModule(FrameworkModule):
         # Which mode the layers are in, training or not, but for those that the user has put in
         # another one; None if that is not known.
         self._mode: Optional[bool] = model.training
-        # Where the parameters are, when they were needed.
+        # Where the parameters and buffers are, when they were needed.
         self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
         grad_scaler.to_(device)
         super().__init__(model, device, **shared)
@@ -229,14 +240,10 @@ class PyTorchModule(FrameworkModule):
         """Give each gradient memory of its own. Where a parameter or an input was a view, PyTorch
         keeps a view of what it was handed, or of another's gradient; and Thinc's layers write into
         the arrays that they hand over and get."""
-        if self._holders is None:
-            # To go through all modules takes as long as a small one's pass.
-            self._holders = [module._parameters for module in self.model.modules()]
-        # Tied ones once.
-        owners = {id(tensor): tensor for holder in self._holders for tensor in holder.values()}
+        owners = {id(tensor): tensor for tensor in self._tensors()}
         seen = {gradient.untyped_storage().data_ptr() for gradient in handed}
         for owner in (*owners.values(), *d_inputs):
-            gradient = None if owner is None else owner.grad
+            gradient = owner.grad
             if gradient is not None and gradient.layout is torch.strided:
                 place = gradient.untyped_storage().data_ptr()
                 if place in seen:
@@ -268,7 +275,46 @@ class PyTorchModule(FrameworkModule):
         step = outputs.grad_fn if is_tensor(outputs) else None
         if step is not None and step.name() in _KEEP_NO_RESULT:
             return tensor2xp(outputs.detach())
-        return super().outputs_to_xp(outputs)
+        return convert_recursive(is_tensor, self._output_to_xp, outputs)
+
+    def _output_to_xp(self, output: torch.Tensor) -> Any:
+        # One that is recorded is copied in any case.
+        if output.grad_fn is None and self._holds(output):
+            output = output.clone()
+        return tensor2xp(output)
+
+    def _holds(self, output: torch.Tensor) -> bool:
+        """Whether an output is in the memory of a parameter or buffer, as the first rows of a table
+        of positions are: whoever writes into that array would change the model."""
+        if output.layout is not torch.strided:
+            return False
+        memory = output.untyped_storage()
+        start = memory.data_ptr()
+        end = start + memory.nbytes()
+        for tensor in self._tensors():
+            try:
+                place = tensor.data_ptr()
+            except (RuntimeError, ValueError):
+                # Sparse, or not made yet. To ask for that first takes as long as all the rest.
+                continue
+            if start <= place < end:
+                return True
+        return False
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        """Parameters and buffers, tied ones as often as they are tied."""
+        if self._holders is None:
+            # To go through all modules takes as long as a small one's pass.
+            self._holders = [
+                holder
+                for module in self.model.modules()
+                for holder in (module._parameters, module._buffers)
+            ]
+        for holder in self._holders:
+            if holder:
+                for tensor in holder.values():
+                    if tensor is not None:
+                        yield tensor
 
     def leaves_overflows_out(self) -> bool:
         return bool(self._grad_scaler._enabled)
