@@ -315,6 +315,7 @@ class FrameworkShim(Shim):
             for name, handle in module.parameters().items()
             if (gradient := module.get_gradient(handle)) is not None
         ]
+        self._check_real(found)
         if not is_worthless:
             self._check_finite(found)
         for name, handle, gradient in found:
@@ -326,6 +327,20 @@ class FrameworkShim(Shim):
                 module.set_value(handle, cast(FloatsXd, updated.reshape(value.shape)))
             module.set_gradient(handle, None)
         module.after_update()
+
+    def _check_real(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
+        """Clear the gradients and raise ValueError if one of them is complex."""
+        names = [name for name, _, gradient in found if gradient.dtype.kind == "c"]
+        if names:
+            dtype = {name: gradient.dtype.name for name, _, gradient in found}[names[0]]
+            self.clear_gradients()
+            raise ValueError(
+                f"Expected real parameters in '{self.layer}', a model of {self._token}, but "
+                f"{names[0]!r} is of dtype {dtype}, and Thinc's optimizers would lose its "
+                "imaginary part. No weight has changed. Let the model hold the real and the "
+                "imaginary part in two parameters and make the complex number of them when it is "
+                "called, or freeze this one."
+            )
 
     def _check_finite(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
         """Clear the gradients and raise ValueError if one of them is not finite."""

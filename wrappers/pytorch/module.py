@@ -175,6 +175,10 @@ class PyTorchModule(FrameworkModule):
             return self._run(inputs, is_train=False)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
+        if torch.is_inference_mode_enabled():
+            # Nothing is recorded in it.
+            with torch.inference_mode(False):
+                return self.begin_update(inputs)
         self._switch(True)
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
@@ -188,6 +192,10 @@ class PyTorchModule(FrameworkModule):
             *args: Any,
             **kwargs: Any,
         ) -> List[Optional[torch.Tensor]]:
+            if torch.is_inference_mode_enabled():
+                # Gradients that are made in it cannot be added to outside of it.
+                with torch.inference_mode(False):
+                    return go_back(outputs, gradients, *args, **kwargs)
             pairs = [pair for pair in zip(outputs, gradients) if pair[0].requires_grad]
             for tensor in d_inputs:
                 tensor.grad = None
