@@ -58,7 +58,14 @@ def replace_stock(config: Config, framework: str) -> List[Replaced]:
         name = section.get("@architectures")
         # ["components", "textcat", "model"]
         known = {**_NEAREST, **(_MODELS if len(place) == 3 else {})}
+        parent = _find(config, place[:-1])
+        # Its encoder gets all docs as one array; that of the second version, as ours, a list.
+        is_in_first = (place[-1], parent.get("@architectures")) == ("encode", _FIRST_TOK2VEC)
+        if name in _OF_ARRAYS and not is_in_first:
+            continue
         if isinstance(name, str) and name in known:
+            if is_in_first:
+                parent["@architectures"] = "spacy.Tok2Vec.v2"
             try:
                 after, remark = known[name](section, _find(filled, place), target.token)
             except KeyError as error:
@@ -68,6 +75,8 @@ def replace_stock(config: Config, framework: str) -> List[Replaced]:
                 ) from None
             section.clear()
             section.update(after)
+            if is_in_first:
+                name, remark = f"{name} in {_FIRST_TOK2VEC}", f"in spacy.Tok2Vec.v2; {remark}"
             replaced.append(Replaced(".".join(place), name, _name_of(after), remark))
     _fill_variables(config, config, filled)
     return replaced
@@ -156,6 +165,8 @@ _NEAREST: Dict[str, _Make] = {
     "spacy.HashEmbedCNN.v1": _from_cnn,
     "spacy.HashEmbedCNN.v2": _from_cnn,
 }
+_FIRST_TOK2VEC = "spacy.Tok2Vec.v1"
+_OF_ARRAYS = ("spacy.MaxoutWindowEncoder.v1", "spacy.MishWindowEncoder.v1")
 # Where they are a component's model, and not a part of spaCy's ensemble.
 _MODELS: Dict[str, _Make] = {
     "spacy.TextCatBOW.v1": _from_bag_of_words,

@@ -9,7 +9,7 @@ from typing import Any, Iterator, List, Union
 import spacy
 from spacy.language import Language
 from spacy.util import load_config, load_model_from_config
-from thinc.api import Config, Model
+from thinc.api import Config, Model, deserialize_attr, serialize_attr
 
 from ..wrappers.framework import Framework, get_framework
 from .networks import convert_network
@@ -91,6 +91,7 @@ def _convert_model(component: str, old: Model, new: Model, target: Framework) ->
         if "network" in old_node.attrs:
             convert_network(old_node, new_node)
             continue
+        _copy_attrs(old_node, new_node)
         for name in old_node.param_names:
             if old_node.has_param(name):
                 new_node.set_param(name, new_node.ops.asarray_f(old_node.get_param(name)).copy())
@@ -106,6 +107,18 @@ def _convert_model(component: str, old: Model, new: Model, target: Framework) ->
                     "spacy-frameworks. Leave the component out, or use one of those networks."
                 )
             new_shim.from_bytes(old_shim.to_bytes())
+
+
+def _copy_attrs(old: Model, new: Model) -> None:
+    """Hand on the attributes that Thinc saves with a model, such as the seed of an embedding that
+    was given none and drew one."""
+    for name, value in old.attrs.items():
+        try:
+            saved = serialize_attr(value, value, name, old)
+        except TypeError:
+            # Thinc does not save it: a function, which comes from the config.
+            continue
+        new.attrs[name] = deserialize_attr(new.attrs.get(name), saved, name, new)
 
 
 def _walk(model: Model) -> Iterator[Model]:

@@ -43,11 +43,19 @@ def swap_names(config: Config, target: Framework) -> None:
                 _interpolate(config, str(use.value))
                 uses.append(use)
         elif section.get("@callbacks") == USE_FRAMEWORK and section.get("framework"):
-            section["framework"] = target.token
+            _set_hook(section, target)
     # All that may be set along with these: a variable that only they use.
     ours = {(id(use.section), use.key) for use in uses}
     for use in uses:
         _set_framework(config, use, target, ours)
+
+
+def _set_hook(section: Dict[str, Any], target: Framework) -> None:
+    """Name another framework in a `use_framework` hook."""
+    if section["framework"] != target.token and section.get("kernel") is not None:
+        # One of the framework that was named, which this one may not have. None is the fastest.
+        section["kernel"] = None
+    section["framework"] = target.token
 
 
 def _takes_framework(section: Dict[str, Any]) -> bool:

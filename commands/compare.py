@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -24,6 +23,8 @@ from .trial import Trial
 
 # What a comparison writes into its folder.
 RUNS, CONFIGS, RESULTS, REPORT = "runs", "configs", "results.json", "report.html"
+# Beside the folders of the trainings: what each of them was.
+TRAININGS = "trainings.json"
 # How often the display looks whether a training has gone on, in seconds.
 EVERY = 0.5
 # How much of what a training that failed has printed is told.
@@ -66,30 +67,47 @@ def compare_cli(
         configs = [config_path, *(also or ())]
         tokens = _chosen(frameworks)
         runs = planned(configs, tokens, seeds, output_path, overrides, code_path, use_gpu)
-        _begin(output_path, runs, force)
+        there = _begin(output_path, runs, force)
         _run_all(runs)
-        results = collected(runs)
+        results = collected(there)
         text = json.dumps(as_json(results), indent=2, allow_nan=False)
         (output_path / RESULTS).write_text(text, encoding="utf8")
         write_report(results, output_path / REPORT)
     show(results)
-    if all("error" in run for run in results["runs"]):
+    if not any(run.trial.result.exists() for run in runs):
         msg.fail("Every training failed", exits=1)
     print(f"\n{output_path / REPORT}")
 
 
 class Planned(NamedTuple):
-    """A training that is to be done.
+    """A training that is to be done, or was done before.
 
     config: The name of the config, without its ending.
     framework: Config token.
     text: The config on this framework.
+    versions: Of Python and the packages that it runs on, by their names.
+    digests: Hashes of what else decides what comes out, by what errors call it.
+    command: The command that asks for it.
     """
 
     config: str
     framework: str
     text: str
     trial: Trial
+    versions: Dict[str, str]
+    digests: Dict[str, str]
+    command: str
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return Path(self.trial.folder).name
+
+    @property
+    def conditions(self) -> Dict[str, str]:
+        """Versions and digests, by what errors call them."""
+        numbers = {f"the version of {name}": number for name, number in self.versions.items()}
+        return {**numbers, **self.digests}
 
 
 def planned(
@@ -101,7 +119,8 @@ def planned(
     code: Optional[Path],
     use_gpu: int,
 ) -> List[Planned]:
-    """Every training of a comparison. Prints which layers are replaced.
+    """Every training of a comparison. Prints which layers are replaced, and reads what the configs
+    name under [paths].
 
     Raises ValueError if a config cannot be read, or two have the same name.
     """
@@ -109,25 +128,42 @@ def planned(
 
     from ..architectures import swap_config
     from ..architectures.stock import replace_stock
+    from .conditions import digest_of, digest_of_files, versions_with
     from .config_text import rewritten
 
     if len({path.stem for path in configs}) < len(configs):
         raise ValueError("Two of the configs have the same name: rename one of them.")
+    imported = code.read_text(encoding="utf8") if code else ""
+    common = {
+        "the values of the command": digest_of(overrides),
+        "the code": digest_of(imported),
+        "the GPU": str(use_gpu),
+    }
+    versions = {framework: versions_with(framework) for framework in frameworks}
+    command = shlex.join(["spacy", *sys.argv[1:]])
     runs = []
     for path in configs:
         # The same ones in each framework.
         replaced: Dict[str, None] = {}
         text, before = path.read_text(encoding="utf8"), load_config(path, interpolate=False)
+        paths = load_config(path, overrides, interpolate=True).get("paths", {})
+        digests = {
+            **common,
+            f"the config {path.stem}": digest_of(text),
+            f"the files of {path.stem}": digest_of_files(paths, without=output),
+        }
         for framework in frameworks:
             after = swap_config(before, framework)
             replaced.update(dict.fromkeys(map(str, replace_stock(after, framework))))
             config = output / CONFIGS / f"{path.stem}-{framework}.cfg"
             swapped = rewritten(text, before, after)
+            own = {**digests, f"the config {path.stem}-{framework}": digest_of(swapped)}
             for seed in range(seeds):
                 folder = output / RUNS / f"{path.stem}-{framework}-{seed}"
-                imported = str(code) if code else None
-                trial = Trial(str(config), str(folder), seed, overrides, imported, use_gpu)
-                runs.append(Planned(path.stem, framework, swapped, trial))
+                imports = str(code) if code else None
+                trial = Trial(str(config), str(folder), seed, overrides, imports, use_gpu)
+                what = (path.stem, framework, swapped, trial)
+                runs.append(Planned(*what, versions[framework], own, command))
         for each in replaced:
             msg.info(f"In {path}, except with Thinc, replaced {each}")
         if len({run.text for run in runs if run.config == path.stem}) < len(frameworks):
@@ -149,13 +185,16 @@ def _chosen(frameworks: str) -> List[str]:
     return list(dict.fromkeys(named))
 
 
-def _begin(output: Path, runs: List[Planned], force: bool) -> None:
-    """Have a folder with the configs, in which there is nothing but results of these trainings.
+def _begin(output: Path, runs: List[Planned], force: bool) -> List[Planned]:
+    """Have a folder with the configs, in which there is nothing but results under the same
+    conditions. What was trained under others and has failed is forgotten.
+
+    Returns the trainings that the folder is of: these, and those that were done before.
 
     Raises ValueError if there is something else.
     """
-    settings = output / RUNS / "settings.json"
-    if not settings.exists():
+    record = output / RUNS / TRAININGS
+    if not record.exists():
         if (output / RUNS).exists():
             raise ValueError(f"{output / RUNS} is not of a comparison. Choose another --output.")
         mine = [output / name for name in (CONFIGS, RESULTS, REPORT) if (output / name).exists()]
@@ -164,31 +203,49 @@ def _begin(output: Path, runs: List[Planned], force: bool) -> None:
                 f"{mine[0]} exists already. Choose another --output, or have it overwritten with "
                 "--force."
             )
-    # Of the same configs, data and overrides: more frameworks or seeds may join them.
-    wanted = {run.trial.folder: _digest(run) for run in runs}
-    there = json.loads(settings.read_text()) if settings.exists() else {}
-    others = [folder for folder in wanted if there.get(folder, wanted[folder]) != wanted[folder]]
-    if others and not force:
-        raise ValueError(
-            f"{output} has results of another config or with other values: {others[0]}. Choose "
-            "another --output, or begin again with --force."
-        )
-    if force:
-        shutil.rmtree(output / RUNS, ignore_errors=True)
-        there = {}
+    elif force:
+        shutil.rmtree(output / RUNS)
+    # More configs, frameworks and seeds may join them: what these say nothing of stays as it is.
+    now = {name: value for run in runs for name, value in run.conditions.items()}
+    asked_for = {run.name for run in runs}
+    kept = {}
+    for run in _recorded(output):
+        # A framework may need an environment with other versions than the next one.
+        then = run.conditions if run.name in asked_for else run.digests
+        others = [name for name, value in then.items() if now.get(name, value) != value]
+        if others and run.trial.result.exists():
+            raise ValueError(
+                f"{output} has results of other trainings, such as {run.trial.folder}. What "
+                f"differs: {', '.join(others)}. Choose another --output, or begin again with "
+                "--force."
+            )
+        if not others:
+            kept[run.name] = run
+    all_of_it = {**kept, **{run.name: run for run in runs}}
     for name in (RUNS, CONFIGS):
         (output / name).mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({**there, **wanted}))
+    as_dicts = {name: run._asdict() for name, run in all_of_it.items()}
+    record.write_text(json.dumps(as_dicts), encoding="utf8")
     for run in runs:
         Path(run.trial.config).write_text(run.text, encoding="utf8")
+    # One that was interrupted, and is not asked for now, is no row.
+    return [
+        run
+        for run in all_of_it.values()
+        if run in runs or run.trial.result.exists() or error_of(run.trial)
+    ]
 
 
-def _digest(run: Planned) -> str:
-    trial = run.trial
-    code = Path(trial.code).read_text(encoding="utf8") if trial.code else ""
-    settings = [run.text, code, trial.seed, trial.overrides, trial.use_gpu]
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _recorded(output: Path) -> Iterator[Planned]:
+    """The trainings that a folder is of, which may have been at another place."""
+    record = output / RUNS / TRAININGS
+    if not record.exists():
+        return
+    for name, run in json.loads(record.read_text(encoding="utf8")).items():
+        trial = Trial(*run["trial"])
+        config = output / CONFIGS / Path(trial.config).name
+        moved = trial._replace(config=str(config), folder=str(output / RUNS / name))
+        yield Planned(**{**run, "trial": moved})
 
 
 def _run_all(runs: List[Planned]) -> None:
@@ -242,7 +299,8 @@ def _run(trial: Trial) -> Iterator[str]:
             process.kill()
             process.wait()
     if process.returncode:
-        (folder / "error.txt").write_text(_last_lines(folder / "log.txt", process.returncode))
+        said = _last_lines(folder / "log.txt", process.returncode)
+        (folder / "error.txt").write_text(said, encoding="utf8")
 
 
 def _said(trial: Trial) -> str:
@@ -267,17 +325,17 @@ def _last_lines(log: Path, code: int) -> str:
 def error_of(trial: Trial) -> str:
     """The last line of what a training that failed has printed; "" if it did not fail."""
     file = Path(trial.folder) / "error.txt"
-    return file.read_text().splitlines()[-1] if file.exists() else ""
+    return file.read_text(encoding="utf8").splitlines()[-1] if file.exists() else ""
 
 
 def collected(runs: List[Planned]) -> Dict[str, Any]:
     """All results, as results.json has them."""
-    from .info import machine, versions
+    from .info import machine
 
     return {
-        "versions": {**versions(), **_of_frameworks(runs)},
+        "versions": _versions(runs),
         "machine": machine(),
-        "command": shlex.join(["spacy", *sys.argv[1:]]),
+        "command": "\n".join(dict.fromkeys(run.command for run in runs)),
         "configs": {f"{run.config}-{run.framework}": run.text for run in runs},
         "runs": [
             {"config": run.config, "framework": run.framework, **_outcome(run.trial)}
@@ -295,22 +353,17 @@ def as_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _versions(runs: List[Planned]) -> Dict[str, str]:
+    """Of each package, or all that it had."""
+    found: Dict[str, Dict[str, None]] = {}
+    for run in runs:
+        for name, number in run.versions.items():
+            found.setdefault(name, {})[number] = None
+    return {name: ", ".join(numbers) for name, numbers in found.items()}
+
+
 def _outcome(trial: Trial) -> Dict[str, Any]:
     base = {"seed": trial.seed, "folder": trial.folder, "overrides": trial.overrides}
     if trial.result.exists():
         return {**base, **json.loads(trial.result.read_text(encoding="utf8"))}
     return {**base, "error": error_of(trial)}
-
-
-def _of_frameworks(runs: List[Planned]) -> Dict[str, str]:
-    from importlib.metadata import packages_distributions, version
-
-    from ..wrappers.framework import THINC, get_framework, is_installed
-
-    found = {}
-    names = packages_distributions()
-    for token in dict.fromkeys(run.framework for run in runs):
-        fw = get_framework(token)
-        if fw != THINC and is_installed(fw.id) and fw.module in names:
-            found[fw.module] = version(names[fw.module][0])
-    return found

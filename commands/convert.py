@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -57,6 +58,7 @@ def convert_cli(
         nlp = spacy.load(model)
         swapped = swap_framework(nlp, to)
         result = compared(nlp, swapped, verify)
+        unseen = unseen_components(nlp, verify)
         # Of NaN, no comparison is true.
         if not result.cats <= TOLERANCE or result.tokens * ONE_TOKEN_IN > result.of:
             raise ValueError(
@@ -65,6 +67,12 @@ def convert_cli(
             )
         _write(swapped, output_path)
     msg.good(f"Wrote {output_path}", f"On {result.docs} docs, {result}.")
+    if unseen:
+        msg.warn(
+            f"Not compared: {', '.join(unseen)}",
+            "They annotate none of these docs, or are disabled. Their weights are converted as the "
+            "others' are. To compare them, hand over docs that they annotate: --verify docs.spacy",
+        )
 
 
 class Difference(NamedTuple):
@@ -73,7 +81,7 @@ class Difference(NamedTuple):
     docs: How many were predicted.
     tokens: How many tokens have another annotation, or docs other extension attributes.
     of: How many tokens there are.
-    cats: The largest difference of the score of a category.
+    cats: The largest difference of the score of a category or a span.
     """
 
     docs: int
@@ -84,7 +92,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.tokens} of {self.of} tokens are annotated differently, and scores of "
-            f"categories differ by up to {self.cats:.0e}"
+            f"categories and spans differ by up to {self.cats:.0e}"
         )
 
 
@@ -93,35 +101,59 @@ def compared(one: Language, other: Language, path: Optional[Path] = None) -> Dif
 
     path: A .spacy file. If None, docs of the sample are taken.
     """
-    words = list(_words(one, path))
     docs, tokens, of, cats = 0, 0, 0, 0.0
-    for first, second in zip(_predicted(one, words), _predicted(other, words)):
+    for first, second in zip(one.pipe(_docs(one, path)), other.pipe(_docs(other, path))):
         docs, of = docs + 1, of + len(first)
         tokens += sum(a != b for a, b in zip(_annotations(first), _annotations(second)))
         tokens += not _alike(first.user_data, second.user_data)
         scores = [abs(first.cats[label] - second.cats[label]) for label in first.cats]
+        scores.extend(_differences_of_spans(first, second))
         # In contrast to Python's, this one is NaN if one of them is.
         cats = float(numpy.max([cats, *scores]))
     return Difference(docs, tokens, of, cats)
 
 
-def _words(nlp: Language, path: Optional[Path]) -> Iterator[Tuple[List[str], List[bool]]]:
-    from spacy.tokens import DocBin
+def unseen_components(nlp: Language, path: Optional[Path] = None) -> List[str]:
+    """Components that are disabled, or have a model and annotate none of some docs, so that nobody
+    would see it if they predicted otherwise. The docs are those of `compared`, or the first."""
+    docs = list(itertools.islice(_docs(nlp, path), SAMPLE_DOCS))
+    unseen = list(nlp.disabled)
+    for name, component in nlp.pipeline:
+        before = [_everything(doc) for doc in docs]
+        docs = [component(doc) for doc in docs]
+        has_changed = not all(map(_alike, map(_everything, docs), before))
+        if getattr(component, "is_trainable", False) and not has_changed:
+            unseen.append(name)
+    return unseen
+
+
+def _everything(doc: Doc) -> Any:
+    """What a component may have annotated. An empty list of something is nothing."""
+    extensions = {
+        key: value
+        for key, value in doc.user_data.items()
+        if not isinstance(value, (list, tuple, dict)) or value
+    }
+    return list(_annotations(doc)), dict(doc.cats), extensions, doc.tensor.size
+
+
+def _docs(nlp: Language, path: Optional[Path]) -> Iterator[Doc]:
+    """Docs without annotation; with entities, where the pipeline needs them and finds none."""
+    from spacy.tokens import Doc, DocBin, Span
 
     from ..training.corpus import sample
 
     if path is None:
-        for doc in sample("dev")[:SAMPLE_DOCS]:
-            yield list(doc.words), [True] * len(doc.words)
-    else:
-        for doc in DocBin().from_disk(path).get_docs(nlp.vocab):
-            yield [t.text for t in doc], [bool(t.whitespace_) for t in doc]
-
-
-def _predicted(nlp: Language, words: List[Tuple[List[str], List[bool]]]) -> Iterator[Doc]:
-    from spacy.tokens import Doc
-
-    return nlp.pipe(Doc(nlp.vocab, words=text, spaces=spaces) for text, spaces in words)
+        for each in sample("dev")[:SAMPLE_DOCS]:
+            yield Doc(nlp.vocab, words=list(each.words))
+        return
+    assigned = [value for name in nlp.pipe_names for value in nlp.get_pipe_meta(name).assigns]
+    for gold in DocBin().from_disk(path).get_docs(nlp.vocab):
+        spaces = [bool(t.whitespace_) for t in gold]
+        doc = Doc(nlp.vocab, words=[t.text for t in gold], spaces=spaces)
+        if "doc.ents" not in assigned:
+            doc.ents = [Span(doc, ent.start, ent.end, ent.label_) for ent in gold.ents]
+        yield doc
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -155,17 +187,35 @@ def _annotations(doc: Doc) -> Iterator[Tuple[Any, ...]]:
             t.lemma_,
             t.dep_,
             t.head.i,
+            t.is_sent_start,
             t.ent_iob_,
             t.ent_type_,
+            t.ent_kb_id_,
+            t.ent_id_,
             spans,
         )
+
+
+def _differences_of_spans(first: Doc, second: Doc) -> Iterator[float]:
+    """Of the scores of the same spans; other spans are other annotations."""
+    for key, group in first.spans.items():
+        one, other = (g.attrs.get("scores") for g in (group, second.spans.get(key, group)))
+        if one is not None and other is not None and len(one) == len(other):
+            yield from numpy.abs(numpy.asarray(one) - numpy.asarray(other)).ravel()
 
 
 def _write(nlp: Language, path: Path) -> None:
     """Beside the path first, so that what is there is whole or replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        nlp.to_disk(Path(folder) / "new")
-        if path.exists():
-            os.replace(path, Path(folder) / "old")
-        os.replace(Path(folder) / "new", path)
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        nlp.to_disk(new)
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(new, path)
+        except BaseException:
+            # Ctrl-C may come between the two, and the folder takes with it what is left there.
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise

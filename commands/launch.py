@@ -78,7 +78,8 @@ def end_with_launcher() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have this process end soon after the one that has started it, which may be killed."""
+    """Have this process end soon after the one that has started it, which may be killed. On Windows
+    it goes on: there, the number of the parent stays when the parent has ended."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -64,6 +64,11 @@ class Row(NamedTuple):
     def mean(self, name: str) -> float:
         return statistics.fmean(run[name] for run in self.runs)
 
+    def memory(self) -> str:
+        """In MB; "" where the system did not tell."""
+        told = [run["memory"] for run in self.runs if run["memory"] is not None]
+        return f"{statistics.fmean(told) / 1e6:,.0f}" if told else ""
+
     def spread(self) -> float:
         """Between the best and the worst seed."""
         scores = [run["score"] for run in self.runs]
@@ -81,7 +86,7 @@ COLUMNS = (
     Column("training, words/s", lambda row: f"{row.mean('training'):,.0f}"),
     Column("prediction, words/s", lambda row: f"{row.mean('prediction'):,.0f}"),
     Column("training, s", lambda row: f"{row.mean('seconds'):,.0f}"),
-    Column("memory, MB", lambda row: f"{row.mean('memory') / 1e6:,.0f}"),
+    Column("memory, MB", Row.memory),
     Column("size, MB", lambda row: f"{row.mean('size') / 1e6:,.2f}"),
 )
 
@@ -192,8 +197,9 @@ def _table(rows: List[Row]) -> Iterator[str]:
     yield (
         '<p class="soft">Means over the seeds that were trained to the end. The score is the best '
         "of the evaluations in training; its spread is that between the best and the worst seed. "
-        "Words per second count updates in training, and predictions of the best pipeline. Memory "
-        "is what the process had at most.</p>"
+        "Words per second are, in training, those of whole steps: passes forward and back, the "
+        "optimizer and its averages, but not reading, evaluating and saving; in prediction, those "
+        "of the best pipeline. Memory is what the process had at most, where the system tells.</p>"
     )
 
 

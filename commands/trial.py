@@ -8,16 +8,18 @@ import os
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .launch import end_with
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.training import Example
+    from thinc.api import Optimizer
 
-# Updates that are not timed: tracing, compiling, first allocations.
+# Steps that are not timed: tracing, compiling, first allocations.
 WARM_UP = 3
 # How many labels a matrix of confusions has at most.
 LABELS = 15
@@ -68,8 +70,9 @@ def run(trial: Trial) -> Dict[str, Any]:
 
     Returns JSON values: "score" (the best of training's evaluations), "scores" (of the best
     pipeline, by name), "confusions" (by component: labels, and counts by gold and predicted
-    label), "training" and "prediction" (words per second), "seconds", "memory" and "size" (bytes),
-    "curve" (what the logger wrote).
+    label), "training" (words per second of its steps, see `timed_steps`) and "prediction" (words
+    per second), "seconds" (of the whole training), "memory" (bytes; None where the system does not
+    tell) and "size" (bytes), "curve" (what the logger wrote).
     """
     import statistics
 
@@ -85,24 +88,26 @@ def run(trial: Trial) -> Dict[str, Any]:
     overrides = {**trial.overrides, "training.seed": trial.seed}
     # The last line that it prints says what is wrong; that of the error itself is a whole section.
     with show_validation_error(trial.config, show_config=False, hint_fill=False):
-        nlp = init_nlp(load_config(trial.config, overrides, interpolate=False))
+        config = load_config(trial.config, overrides, interpolate=False)
+        nlp = init_nlp(config, use_gpu=trial.use_gpu)
     nlp.config["training"]["logger"] = {
         "@loggers": "spacy-frameworks.Logger.v1",
         "progress": False,
         "jsonl": str(trial.curve),
     }
-    updates = _timed_updates(nlp)
     begun = time.perf_counter()
-    train(nlp, Path(trial.folder), stdout=sys.stdout, stderr=sys.stderr)
+    folder = Path(trial.folder)
+    with timed_steps(nlp) as steps:
+        train(nlp, folder, use_gpu=trial.use_gpu, stdout=sys.stdout, stderr=sys.stderr)
     seconds = time.perf_counter() - begun
     curve = [json.loads(line) for line in trial.curve.read_text().splitlines()]
 
-    best = Path(trial.folder) / "model-best"
+    best = folder / "model-best"
     nlp = spacy.load(best)
     config = nlp.config.interpolate()
     (corpus,) = resolve_dot_names(config, [config["training"]["dev_corpus"]])
     evaluated = [nlp.evaluate(list(corpus(nlp))) for _ in range(3)]
-    timed = updates[WARM_UP:] or updates
+    timed = steps[WARM_UP:] or steps
     words, spent = (sum(column) for column in zip(*timed))
     return {
         "score": max(line["score"] for line in curve),
@@ -117,25 +122,51 @@ def run(trial: Trial) -> Dict[str, Any]:
     }
 
 
-def _timed_updates(nlp: Language) -> List[Tuple[int, float]]:
-    """Words and seconds of each update from now on; reading and evaluating are not in them."""
-    updates: List[Tuple[int, float]] = []
-    update = nlp.update
+@contextmanager
+def timed_steps(nlp: Language) -> Iterator[List[Tuple[int, float]]]:
+    """Words and seconds of each step of a training in the block, in a list that grows with them.
 
-    def timed(examples: List[Example], **kwargs: Any) -> Any:
+    In them are the passes forward and back, and what spaCy's loop calls after them: the optimizer,
+    its averages, and the copies of parameters that go with it. Reading, evaluating and saving are
+    not. Where gradients are accumulated, each batch of a step is a step here.
+    """
+    from thinc.api import Optimizer
+
+    steps: List[Tuple[int, float]] = []
+    ended = 0.0
+    update, step_schedules = nlp.update, Optimizer.step_schedules
+
+    def timed_update(examples: List[Example], **kwargs: Any) -> Any:
+        nonlocal ended
         start = time.perf_counter()
         losses = update(examples, **kwargs)
-        updates.append((sum(map(len, examples)), time.perf_counter() - start))
+        ended = time.perf_counter()
+        steps.append((sum(map(len, examples)), ended - start))
         return losses
 
-    nlp.update = timed
-    return updates
+    def timed_end(optimizer: Optimizer) -> None:
+        # Between the two, each component has finished its update, and nothing else was done. Some
+        # of spaCy's components, such as its parser, let nobody set their own method.
+        if steps:
+            words, seconds = steps[-1]
+            steps[-1] = words, seconds + time.perf_counter() - ended
+        step_schedules(optimizer)
+
+    nlp.update = timed_update
+    Optimizer.step_schedules = timed_end
+    try:
+        yield steps
+    finally:
+        nlp.update = update
+        Optimizer.step_schedules = step_schedules
 
 
-def _peak_memory() -> int:
-    """Bytes that this process had at most."""
-    import resource
-
+def _peak_memory() -> Optional[int]:
+    """Bytes that this process had at most; None on Windows, which has another way to tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

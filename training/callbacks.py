@@ -17,7 +17,7 @@ from ..wrappers import (
 )
 from ..wrappers.allocator import check_name, pair_gpu_allocator
 from ..wrappers.framework import NUMPY, THINC, install_command
-from ..wrappers.ops import FasterNumpyOps, check_precision, has_kernels
+from ..wrappers.ops import FasterNumpyOps, check_precision, has_kernels, kernels
 from ..wrappers.patches import enter_for_good
 from ..wrappers.threads import check_threads
 from .patches import ALIGNMENT, parsers
@@ -95,8 +95,9 @@ def use_framework(
                 stacklevel=2,
             )
             fw = NUMPY
-        # A kernel of what is not installed here is no reason not to load.
-        own = None if fw == NUMPY != chosen else kernel
+        # A kernel of another framework than the one that runs here is no reason not to load.
+        others = {name for other in FRAMEWORKS for name in kernels(other)} - kernels(fw)
+        own = None if fw != chosen and kernel in others else kernel
         set_framework_ops(fw.token, threads, own, precision)
         # On a GPU, the kernels are not taken.
         if isinstance(get_current_ops(), FasterNumpyOps):

@@ -6,7 +6,7 @@ import functools
 import math
 import warnings
 from contextvars import ContextVar
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type, cast
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type, cast
 from weakref import WeakKeyDictionary
 
 import numpy
@@ -423,6 +423,11 @@ def get_framework_ops(
 def has_kernels(framework: Framework) -> bool:
     """Whether a framework has kernels of its own, for which it is needed; imports no framework."""
     return ops_class(framework) is not FasterNumpyOps
+
+
+def kernels(framework: Framework) -> Set[str]:
+    """The names of the kernels that a framework's ops can multiply on; imports no framework."""
+    return set(ops_class(framework)._kernels)
 
 
 def ops_class(framework: Framework) -> Type[FasterNumpyOps]:

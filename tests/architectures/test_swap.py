@@ -154,6 +154,35 @@ def test_a_pipeline_that_is_not_initialized_yet_is_swapped_and_trained(target):
     assert losses[-1] < losses[0]
 
 
+def test_attributes_of_layers_that_are_saved_are_kept():
+    embed = {
+        "@layers": "chain.v1",
+        "*": {
+            "features": {"@layers": "spacy.FeatureExtractor.v1", "columns": ["NORM"]},
+            "ragged": {"@layers": "list2ragged.v1"},
+            # Without a seed, it draws one that no other model has.
+            "embed": {
+                "@layers": "with_array.v1",
+                "layer": {"@layers": "HashEmbed.v1", "nO": 16, "nV": 100, "column": 0},
+            },
+            "list": {"@layers": "ragged2list.v1"},
+        },
+    }
+    tok2vec = {**encoded("Thinc", "WindowEncoder", depth=1), "embed": embed}
+    nlp = spacy.blank("en")
+    nlp.add_pipe(
+        "senter", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
+    )
+    nlp.initialize()
+    swapped = swap_framework(nlp, "Thinc")
+    docs = [nlp.make_doc("We saw the house on the hill .")]
+    # The output layer is still zero.
+    (expected,), (found,) = (
+        x.get_pipe("senter").model.get_ref("tok2vec").predict(docs) for x in (nlp, swapped)
+    )
+    assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("target", ALL)
 def test_a_textcat_that_has_grown_is_swapped(target):
     nlp = pipeline("Thinc", "textcat", **SMALL)

@@ -1,11 +1,14 @@
+import os
 import shutil
+from pathlib import Path
 
 import numpy
 import pytest
 import spacy
 from spacy.cli import app
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span, SpanGroup
 from spacy_frameworks.commands.convert import compared
+from spacy_frameworks.components.corpus import create_relation_corpus
 from spacy_frameworks.training import create_corpus
 from typer.testing import CliRunner
 
@@ -79,6 +82,65 @@ def test_other_extension_attributes_are_found(trained):
     assert compared(one, said("A", 0.5 + 1e-5)).tokens == 0
     assert compared(one, said("B", 0.5)).tokens == 40
     assert compared(one, said("A", 0.6)).tokens == 40
+
+
+@pytest.mark.parametrize("what", ["sentences", "entities", "scores"])
+def test_what_no_tag_or_category_says_is_found_too(trained, what):
+    def said(number):
+        def annotate(docs, _):
+            for doc in docs:
+                if what == "sentences":
+                    for i, token in enumerate(doc):
+                        token.is_sent_start = i % number == 0
+                elif what == "entities":
+                    doc.ents = [Span(doc, 0, 1, "NAME", kb_id=f"Q{number}")]
+                else:
+                    doc.spans["sc"] = SpanGroup(doc, spans=[doc[:1]], attrs={"scores": [number]})
+
+        nlp = spacy.load(trained)
+        nlp.get_pipe("tagger").set_annotations = annotate
+        return nlp
+
+    one = said(2)
+    same, other = compared(one, said(2)), compared(one, said(3))
+    assert (same.tokens, same.cats) == (0, 0.0)
+    assert other.cats == 1.0 if what == "scores" else other.tokens > 0
+
+
+def test_components_that_were_not_compared_are_named(trained, tmp_path):
+    nlp = spacy.load(trained, disable=["textcat"])
+    # Which finds a relation of each kind in all pairs of entities.
+    settings = {"model": {"framework": "PyTorch"}, "threshold": 0.0}
+    nlp.add_pipe("relation_extractor", config=settings)
+    sample = list(create_relation_corpus(None, "dev", limit=4, gold_entities=True)(nlp))
+    nlp.get_pipe("relation_extractor").initialize(lambda: sample, nlp=nlp)
+    nlp.to_disk(tmp_path / "nlp")
+    said = convert(tmp_path / "nlp", tmp_path / "out", "--to", "Thinc")
+    assert "Not compared: textcat, relation_extractor" in said
+    DocBin(docs=[eg.reference for eg in sample]).to_disk(tmp_path / "dev.spacy")
+    said = convert(
+        *(tmp_path / "nlp", tmp_path / "out", "--to", "Thinc", "--force"),
+        *("--verify", tmp_path / "dev.spacy"),
+    )
+    assert "Not compared: textcat" in said and "relation_extractor" not in said
+
+
+def test_what_was_there_stays_if_the_new_one_does_not_get_to_its_place(
+    trained, tmp_path, monkeypatch
+):
+    out, replace = shutil.copytree(trained, tmp_path / "out"), os.replace
+
+    def stopped(source, target):
+        if Path(target) == out and Path(source).name == "new":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    CliRunner().invoke(
+        app, ["frameworks", "convert", str(trained), str(out), "--to", "Thinc", "--force"]
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert spacy.load(out).config["vars"]["framework"] == "PyTorch"
 
 
 def test_a_score_that_is_nan_is_a_difference(trained):

@@ -104,11 +104,38 @@ def test_layers_of_spacys_are_replaced_and_listed_and_the_rest_of_the_file_stays
     assert config["textcat"]["model"]["framework"] == "JAX"
 
 
-def test_the_replaced_encoder_computes_what_spacys_does(stock):
+def in_versions(tok2vec, encoder):
+    """The encoder that HashEmbedCNN makes, spelled out."""
+    return {
+        "@architectures": tok2vec,
+        "embed": {
+            "@architectures": "spacy.MultiHashEmbed.v2",
+            "width": 32,
+            "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+            "rows": [200, 100, 100, 100],
+            "include_static_vectors": False,
+        },
+        "encode": {
+            "@architectures": encoder,
+            "width": 32,
+            "depth": 1,
+            "window_size": 1,
+            "maxout_pieces": 3,
+        },
+    }
+
+
+FIRST = in_versions("spacy.Tok2Vec.v1", "spacy.MaxoutWindowEncoder.v1")
+SECOND = in_versions("spacy.Tok2Vec.v2", "spacy.MaxoutWindowEncoder.v2")
+
+
+@pytest.mark.parametrize("tok2vec", [None, FIRST, SECOND], ids=["cnn", "first", "second"])
+def test_the_replaced_encoder_computes_what_spacys_does(tok2vec, stock):
     """With the same parameters, and in one layer: of more, spaCy's see other rows beyond the ends
     of a doc."""
     config = load_config(stock, interpolate=False)
-    config["components"]["tagger"]["model"]["tok2vec"]["depth"] = 1
+    tagger = config["components"]["tagger"]["model"]
+    tagger["tok2vec"] = tok2vec or {**tagger["tok2vec"], "depth": 1}
     config["nlp"]["pipeline"] = ["tagger"]
     # On Thinc, spaCy's own would stay.
     swapped = config.copy()
@@ -128,6 +155,16 @@ def test_the_replaced_encoder_computes_what_spacys_does(stock):
     for came, expected in zip(*outputs):
         assert abs(came - expected).max() < 1e-6
         assert expected.std() > 0.01
+
+
+def test_an_encoder_of_the_first_version_elsewhere_stays():
+    # It gets an array, where ours gets a list.
+    model = {"@layers": "with_array.v1", "layer": FIRST["encode"]}
+    config = Config(
+        {"components": {"tok2vec": {"model": {"@layers": "chain.v1", "*": {"a": model}}}}}
+    )
+    before = config.copy()
+    assert replace_stock(config, "PyTorch") == [] and config == before
 
 
 def _parameters(model):

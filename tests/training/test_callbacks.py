@@ -313,11 +313,19 @@ def test_a_variable_that_spacy_does_not_fill_in_is_an_error_that_says_so():
         use_framework("${vars.framework}")
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, None), ("MXNet", "PyTorch")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((None, "mm"), (None, "mm")), (("MXNet", "numpy"), ("PyTorch", None))],
+)
 def test_swapping_a_pipelines_framework_swaps_the_kernels_that_are_named(before, after):
-    hook = {"@callbacks": "spacy-frameworks.use_framework.v1", "framework": before}
+    name = {"@callbacks": "spacy-frameworks.use_framework.v1"}
+    hook = {**name, "framework": before[0], "kernel": before[1]}
     swapped = swap_config(Config({"nlp": {"before_creation": hook}}), "PyTorch")
-    assert swapped["nlp"]["before_creation"]["framework"] == after
+    found = swapped["nlp"]["before_creation"]
+    assert (found["framework"], found["kernel"]) == after
+    # The framework that it is on already has its kernel.
+    again = {"nlp": {"before_creation": {**found, "kernel": "mm"}}}
+    assert swap_config(Config(again), "PyTorch") == again
 
 
 @pytest.mark.pytorch
@@ -369,6 +377,8 @@ def test_a_kernel_that_is_not_installed_is_no_reason_not_to_load(framework, monk
     assert all_ops(spacy.load(tmp_path)) == {FasterNumpyOps}
     with pytest.raises(ValueError, match="Unknown kernel 'mm' of FasterNumpyOps"):
         use_framework("NumPy", kernel="mm")(Language)
+    with pytest.raises(ValueError, match="Unknown kernel 'nm' of FasterNumpyOps"):
+        use_framework(kernel="nm")(Language)
 
 
 def test_an_unknown_framework_is_refused_with_the_names_that_exist():
