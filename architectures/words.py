@@ -14,6 +14,7 @@ from thinc.layers.chain import forward as forward_chain
 from thinc.types import Floats2d
 
 from ..wrappers.process import this_thread
+from .settings import Setting
 
 Attribute = Union[int, str]
 Tok2Vec = Model[List[Doc], List[Floats2d]]
@@ -272,11 +273,17 @@ class Reading:
             self.attributes.update(below.attributes, map(_number, own or []))
             if own is None:
                 self.unknown.append(layer)
-            elif not layer.attrs.get("features"):
+            elif not _features_of(layer):
                 self.unknown += below.unknown
             if _sees_neighbours(layer):
                 self.of_neighbours.append(layer)
             self.of_neighbours += below.of_neighbours
+
+
+def _features_of(node: Model) -> List[str]:
+    """What UniqueTokens was told that layers of the user's own read."""
+    given = node.attrs.get("features")
+    return given.value or [] if isinstance(given, Setting) else []
 
 
 def _function(node: Model) -> str:
@@ -310,7 +317,7 @@ def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
     if name == "spacy_frameworks.architectures.networks.build.forward":
         return [] if node.attrs.get("network", {}).get("name") == "FeedForward" else None
     if name == f"{__name__}._forward_unique":
-        return cast(Sequence[Attribute], node.attrs["features"] or [])
+        return cast(Sequence[Attribute], _features_of(node))
     return None
 
 
@@ -345,7 +352,7 @@ def UniqueTokens(
         init=_init_unique,
         layers=[embed],
         dims={name: embed.maybe_get_dim(name) for name in embed.dim_names},
-        attrs={"features": features, "training": training},
+        attrs={"features": Setting(features), "training": Setting(training)},
     )
     for name in embed.ref_names:
         model.set_ref(name, embed.maybe_get_ref(name))
@@ -386,9 +393,9 @@ def _forward_unique(
         # spaCy's embeddings refuse it.
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dYs: []
     words = None
-    if model.attrs["training"] or not is_train:
+    if model.attrs["training"].value or not is_train:
         least = 1 if is_train else MIN_TOKENS
-        words = group_tokens([embed], docs, model.attrs["features"], least)
+        words = group_tokens([embed], docs, _features_of(model), least)
     if words is None:
         return embed(docs, is_train)
     types = words.types(TYPES_IN_TRAINING if is_train else None)

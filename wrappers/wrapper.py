@@ -362,35 +362,54 @@ def _all_without_rows(X: Any) -> bool:
 
 
 def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
-    """The forward pass for such a batch: no rows of width nO."""
-    data = _data_of(X)
-    if model.has_dim("nO") is not True:
-        _ask_for_width(model, X)
-    rows = data.shape[:-1] if is_xp_array(data) else (0,)
-    Y = model.ops.alloc((*rows, model.get_dim("nO")))
+    """The forward pass for such a batch: no rows of width nO, or what the module gives for a row of
+    zeros, but for the row."""
+    # What comes of rows is rows. What comes of other arrays is known to the module alone.
+    is_plain = not is_xp_array(X) or (X.ndim == 2 and X.dtype.kind == "f")
+    Y = failure = None
+    if model.has_dim("nO") is not True or not is_plain:
+        try:
+            Y = _asked_for(model, X)
+        except Exception as error:
+            failure = error
+    if Y is None:
+        if model.has_dim("nO") is not True:
+            raise ValueError(
+                f"The batch has no rows and nO of '{model.name}' is unset, so the width of its "
+                "output is not known. Call initialize() with a sample first, or leave out batches "
+                "without rows."
+            ) from failure
+        data = _data_of(X)
+        rows = data.shape[:-1] if is_xp_array(data) else (0,)
+        Y = _with_data(X, model.ops.alloc((*rows, model.get_dim("nO"))))
 
     def backprop(dY: Any) -> Any:
         if isinstance(X, (Padded, Ragged)):
             return X
         return like_inputs(X, as_args_kwargs(convert_recursive(is_xp_array, _no_gradient, X)))
 
-    return _with_data(X, Y), backprop
+    return Y, backprop
 
 
-def _ask_for_width(model: Model, X: Any) -> None:
-    """Set nO by an output of the module for one row of zeros. ValueError if there can be none."""
-    failure = None
-    if is_xp_array(X) and X.ndim == 2 and X.shape[1] and X.dtype.kind == "f":
-        try:
-            # Sets the dims, as any first batch does.
-            model.predict(model.ops.xp.zeros((1, X.shape[1]), dtype=X.dtype))
-        except Exception as error:
-            failure = error
-    if model.has_dim("nO") is not True:
-        raise ValueError(
-            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
-            "is not known. Call initialize() with a sample first."
-        ) from failure
+def _asked_for(model: Model, X: Any) -> Any:
+    """The outputs of the module for one row of zeros in place of none, without it; None if it can
+    not be asked, or returns no arrays. It may fail. Sets the dims, as any first batch does."""
+    if not is_xp_array(X) or not X.shape[-1]:
+        return None
+
+    def without_rows(Y: Any) -> Any:
+        shape = list(Y.shape)
+        for axis, rows in enumerate(X.shape[:-1]):
+            # The last one is the width. An axis that is not there was summed up.
+            is_there = axis < max(Y.ndim - 1, 1) and shape[axis] == 1
+            if rows == 0 and is_there:
+                shape[axis] = 0
+        return model.ops.xp.zeros(shape, dtype=Y.dtype)
+
+    one_row = model.ops.xp.zeros([rows or 1 for rows in X.shape], dtype=X.dtype)
+    outputs = model.predict(one_row)
+    are_arrays = bool(leaves(is_xp_array, outputs))
+    return convert_recursive(is_xp_array, without_rows, outputs) if are_arrays else None
 
 
 def _no_gradient(array: Any) -> Any:

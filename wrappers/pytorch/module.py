@@ -6,7 +6,18 @@ import contextlib
 import copy
 import itertools
 import pickle
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from thinc.shims import PyTorchGradScaler
@@ -18,6 +29,7 @@ from ..threads import on_threads
 from ..tree import leaves
 from . import arrays, pickles
 from .arrays import is_tensor, tensor2xp, xp2tensor
+from .process import on_torchs_threads
 
 _is_lazy = torch.nn.parameter.is_lazy
 
@@ -62,7 +74,7 @@ class PyTorchModule(FrameworkModule):
         # Which mode the layers are in, training or not, but for those that the user has put in
         # another one; None if that is not known.
         self._mode: Optional[bool] = model.training
-        # Where the parameters are, when they were needed.
+        # Where the parameters and buffers are, when they were needed.
         self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
         self._grad_scaler.to_(device)
         super().__init__(model, device, **shared)
@@ -125,7 +137,7 @@ class PyTorchModule(FrameworkModule):
         return torch.autocast(device, enabled=self._mixed_precision)
 
     def _on_threads(self) -> on_threads:
-        return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
+        return on_torchs_threads(self.threads)
 
     def thread_state(self) -> Any:
         device, autocast = self.device.type, None
@@ -162,6 +174,10 @@ class PyTorchModule(FrameworkModule):
             return self._run(inputs, is_train=False)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
+        if torch.is_inference_mode_enabled():
+            # Nothing is recorded in it.
+            with torch.inference_mode(False):
+                return self.begin_update(inputs)
         self._switch(True)
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
@@ -175,6 +191,10 @@ class PyTorchModule(FrameworkModule):
             *args: Any,
             **kwargs: Any,
         ) -> List[Optional[torch.Tensor]]:
+            if torch.is_inference_mode_enabled():
+                # Gradients that are made in it cannot be added to outside of it.
+                with torch.inference_mode(False):
+                    return go_back(outputs, gradients, *args, **kwargs)
             pairs = [pair for pair in zip(outputs, gradients) if pair[0].requires_grad]
             for tensor in d_inputs:
                 tensor.grad = None
@@ -227,14 +247,10 @@ class PyTorchModule(FrameworkModule):
         """Give each gradient memory of its own. Where a parameter or an input was a view, PyTorch
         keeps a view of what it was handed, or of another's gradient; and Thinc's layers write into
         the arrays that they hand over and get."""
-        if self._holders is None:
-            # To go through all modules takes as long as a small one's pass.
-            self._holders = [module._parameters for module in self.model.modules()]
-        # Tied ones once.
-        owners = {id(tensor): tensor for holder in self._holders for tensor in holder.values()}
+        owners = {id(tensor): tensor for tensor in self._tensors()}
         seen = {gradient.untyped_storage().data_ptr() for gradient in handed}
         for owner in (*owners.values(), *d_inputs):
-            gradient = None if owner is None else owner.grad
+            gradient = owner.grad
             if gradient is not None and gradient.layout is torch.strided:
                 place = gradient.untyped_storage().data_ptr()
                 if place in seen:
@@ -266,7 +282,46 @@ class PyTorchModule(FrameworkModule):
         step = outputs.grad_fn if is_tensor(outputs) else None
         if step is not None and step.name() in _KEEP_NO_RESULT:
             return tensor2xp(outputs.detach())
-        return super().outputs_to_xp(outputs)
+        return convert_recursive(is_tensor, self._output_to_xp, outputs)
+
+    def _output_to_xp(self, output: torch.Tensor) -> Any:
+        # One that is recorded is copied in any case.
+        if output.grad_fn is None and self._holds(output):
+            output = output.clone()
+        return tensor2xp(output)
+
+    def _holds(self, output: torch.Tensor) -> bool:
+        """Whether an output is in the memory of a parameter or buffer, as the first rows of a table
+        of positions are: whoever writes into that array would change the model."""
+        if output.layout is not torch.strided:
+            return False
+        memory = output.untyped_storage()
+        start = memory.data_ptr()
+        end = start + memory.nbytes()
+        for tensor in self._tensors():
+            try:
+                place = tensor.data_ptr()
+            except (RuntimeError, ValueError):
+                # Sparse, or not made yet. To ask for that first takes as long as all the rest.
+                continue
+            if start <= place < end:
+                return True
+        return False
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        """Parameters and buffers, tied ones as often as they are tied."""
+        if self._holders is None:
+            # To go through all modules takes as long as a small one's pass.
+            self._holders = [
+                holder
+                for module in self.model.modules()
+                for holder in (module._parameters, module._buffers)
+            ]
+        for holder in self._holders:
+            if holder:
+                for tensor in holder.values():
+                    if tensor is not None:
+                        yield tensor
 
     def leaves_overflows_out(self) -> bool:
         return bool(self._grad_scaler._enabled)
