@@ -328,7 +328,7 @@ class FrameworkShim(Shim):
             module.set_gradient(handle, None)
         module.after_update()
 
-    def _check_real(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
+    def _check_real(self, found: Sequence[Tuple[str, Any, Any]]) -> None:
         """Clear the gradients and raise ValueError if one of them is complex."""
         dtypes = {name: gradient.dtype for name, _, gradient in found}
         name = next((name for name, dtype in dtypes.items() if dtype.kind == "c"), None)

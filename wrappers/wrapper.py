@@ -366,7 +366,8 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     zeros, but for the row."""
     # What comes of rows is rows. What comes of other arrays is known to the module alone.
     is_plain = not is_xp_array(X) or (X.ndim == 2 and X.dtype.kind == "f")
-    Y = failure = None
+    Y: Any = None
+    failure: Optional[Exception] = None
     if model.has_dim("nO") is not True or not is_plain:
         try:
             Y = _asked_for(model, X)
