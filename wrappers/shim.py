@@ -328,15 +328,15 @@ class FrameworkShim(Shim):
             module.set_gradient(handle, None)
         module.after_update()
 
-    def _check_real(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
+    def _check_real(self, found: Sequence[Tuple[str, Any, Any]]) -> None:
         """Clear the gradients and raise ValueError if one of them is complex."""
-        names = [name for name, _, gradient in found if gradient.dtype.kind == "c"]
-        if names:
-            dtype = {name: gradient.dtype.name for name, _, gradient in found}[names[0]]
+        dtypes = {name: gradient.dtype for name, _, gradient in found}
+        name = next((name for name, dtype in dtypes.items() if dtype.kind == "c"), None)
+        if name is not None:
             self.clear_gradients()
             raise ValueError(
                 f"Expected real parameters in '{self.layer}', a model of {self._token}, but "
-                f"{names[0]!r} is of dtype {dtype}, and Thinc's optimizers would lose its "
+                f"{name!r} is of dtype {dtypes[name].name}, and Thinc's optimizers would lose its "
                 "imaginary part. No weight has changed. Let the model hold the real and the "
                 "imaginary part in two parameters and make the complex number of them when it is "
                 "called, or freeze this one."

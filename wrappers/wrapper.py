@@ -366,7 +366,8 @@ def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
     zeros, but for the row."""
     # What comes of rows is rows. What comes of other arrays is known to the module alone.
     is_plain = not is_xp_array(X) or (X.ndim == 2 and X.dtype.kind == "f")
-    Y = failure = None
+    Y: Any = None
+    failure: Optional[Exception] = None
     if model.has_dim("nO") is not True or not is_plain:
         try:
             Y = _asked_for(model, X)
@@ -400,9 +401,9 @@ def _asked_for(model: Model, X: Any) -> Any:
     def without_rows(Y: Any) -> Any:
         shape = list(Y.shape)
         for axis, rows in enumerate(X.shape[:-1]):
-            # The last one is the width. An axis that is not there was summed up.
-            is_there = axis < max(Y.ndim - 1, 1) and shape[axis] == 1
-            if rows == 0 and is_there:
+            # The last axis is the width, if there are others. One that is not there was pooled.
+            is_there = axis < Y.ndim - 1 or (axis == 0 and Y.ndim == 1)
+            if rows == 0 and is_there and shape[axis] == 1:
                 shape[axis] = 0
         return model.ops.xp.zeros(shape, dtype=Y.dtype)
 

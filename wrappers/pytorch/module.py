@@ -11,7 +11,6 @@ from typing import (
     Callable,
     ContextManager,
     Dict,
-    Iterator,
     List,
     Mapping,
     Optional,
@@ -32,6 +31,7 @@ from .arrays import is_tensor, tensor2xp, xp2tensor
 from .process import on_torchs_threads
 
 _is_lazy = torch.nn.parameter.is_lazy
+_Tensors = Mapping[str, Optional[torch.Tensor]]
 
 # What is saved by a function of the user's: bytes, under its name.
 _SERIALIZED = {"serialize_model": "uint8"}
@@ -75,7 +75,7 @@ class PyTorchModule(FrameworkModule):
         # another one; None if that is not known.
         self._mode: Optional[bool] = model.training
         # Where the parameters and buffers are, when they were needed.
-        self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
+        self._found: Optional[Tuple[List[_Tensors], List[_Tensors]]] = None
         self._grad_scaler.to_(device)
         super().__init__(model, device, **shared)
 
@@ -247,10 +247,12 @@ class PyTorchModule(FrameworkModule):
         """Give each gradient memory of its own. Where a parameter or an input was a view, PyTorch
         keeps a view of what it was handed, or of another's gradient; and Thinc's layers write into
         the arrays that they hand over and get."""
-        owners = {id(tensor): tensor for tensor in self._tensors()}
+        holders, _ = self._holders()
+        # Tied ones once.
+        owners = {id(tensor): tensor for holder in holders for tensor in holder.values()}
         seen = {gradient.untyped_storage().data_ptr() for gradient in handed}
         for owner in (*owners.values(), *d_inputs):
-            gradient = owner.grad
+            gradient = None if owner is None else owner.grad
             if gradient is not None and gradient.layout is torch.strided:
                 place = gradient.untyped_storage().data_ptr()
                 if place in seen:
@@ -298,30 +300,25 @@ class PyTorchModule(FrameworkModule):
         memory = output.untyped_storage()
         start = memory.data_ptr()
         end = start + memory.nbytes()
-        for tensor in self._tensors():
-            try:
-                place = tensor.data_ptr()
-            except (RuntimeError, ValueError):
-                # Sparse, or not made yet. To ask for that first takes as long as all the rest.
-                continue
-            if start <= place < end:
-                return True
+        # Each prediction waits for this loop.
+        for holder in filter(None, itertools.chain(*self._holders())):
+            for tensor in holder.values():
+                try:
+                    if tensor is not None and start <= tensor.data_ptr() < end:
+                        return True
+                except (RuntimeError, ValueError):
+                    # Sparse, or not made yet. To ask for that first takes as long as all the rest.
+                    continue
         return False
 
-    def _tensors(self) -> Iterator[torch.Tensor]:
-        """Parameters and buffers, tied ones as often as they are tied."""
-        if self._holders is None:
+    def _holders(self) -> Tuple[List[_Tensors], List[_Tensors]]:
+        """Where the modules have their parameters, and where they have their buffers."""
+        if self._found is None:
             # To go through all modules takes as long as a small one's pass.
-            self._holders = [
-                holder
-                for module in self.model.modules()
-                for holder in (module._parameters, module._buffers)
-            ]
-        for holder in self._holders:
-            if holder:
-                for tensor in holder.values():
-                    if tensor is not None:
-                        yield tensor
+            modules = list(self.model.modules())
+            parameters = [module._parameters for module in modules]
+            self._found = parameters, [module._buffers for module in modules]
+        return self._found
 
     def leaves_overflows_out(self) -> bool:
         return bool(self._grad_scaler._enabled)
