@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import List, Optional
 
+import numpy
 from spacy.tokens import Doc
 from thinc.api import Model, chain
-from thinc.types import Floats1d, Floats2d
+from thinc.types import Floats2d
 
 from ..wrappers import resize_wrapper
 from .layers import embedding, logistic_output, mean_per_doc, softmax_output, with_labels
@@ -94,7 +95,7 @@ def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[
     return model
 
 
-def _below(b: Floats1d) -> float:
+def _below(b: numpy.ndarray) -> float:
     """The bias of a new exclusive category beside those that are there."""
     lowest = float(b.min())
     others = b[b > lowest]
