@@ -12,9 +12,10 @@ them there. What it has to offer is
 
 A network is called with positional tensors alone: X, then what its arrangement's docstring says
 comes after X, then the dropout masks, one for each of `description.dropout_widths`, or none. X and
-the masks are arranged alike and float32, and zero where there is no row. It returns one tensor of
-X's shape, but nO wide; what is there in places without rows is never read. Its gradient is zero
-there, and that of X is asked for where there are rows.
+the masks are arranged alike, and zero where there is no row. They are float32, and so are the
+parameters, whatever the framework's default dtype is. It returns one tensor of X's shape, but nO
+wide; what is there in places without rows is never read. Its gradient is zero there, and that of X
+is asked for where there are rows.
 
 A framework that compiles a network for each shape gives the arrangement a `fit` that returns few
 shapes, as `jax.py` does:
