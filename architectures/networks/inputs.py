@@ -18,9 +18,11 @@ from .implementations import framework_file
 Batch = Union[Floats2d, Ragged]
 
 
-def check_input(model: Model, X: Batch) -> Tuple[Batch, Callable[[Batch], Batch]]:
+def check_input(model: Model, X: Any) -> Tuple[Any, Callable[[Any], Any]]:
     """The input in float32, in which all layers compute, and a function that gives a gradient the
     dtype of the input, but not less than 32 bits.
+
+    X: Floats2d or Ragged, as is what comes back, and the gradient.
 
     Raises ValueError if the input is not as wide as the layer, or not of floats.
     """
