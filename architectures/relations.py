@@ -73,8 +73,10 @@ def build_relation_model(
         per_pair(any_batch(tok2vec), pairs), network, logistic_output(nO)
     )
     model.attrs["find_pairs"] = pairs.attrs["find_pairs"]
-    # A pair may have several relations: `resize_output` reads it.
+    # A pair may have several relations; most have none, so a new one starts at one in 150. Zero
+    # would be an even chance, with which it was found in every pair. `resize_output` reads both.
     model.attrs["multi_label"] = True
+    model.attrs["new_bias"] = -5.0
     if nO is None:
         model.attrs["resize_output"] = resize_output
     return with_labels(model, tok2vec, nO)

@@ -11,6 +11,7 @@ from thinc.types import Floats2d, Ragged
 
 from .networks.arrangement import Array
 from .networks.inputs import check_width
+from .settings import Setting
 
 # The most rows, padding included, that are handed to a network of sequences at once. Docs of
 # similar lengths go together, so that one long doc does not pad all others to its length.
@@ -47,7 +48,7 @@ def in_groups(
         init=_init,
         layers=[network],
         dims={dim: network.maybe_get_dim(dim) for dim in ("nO", "nI")},
-        attrs={"max_length": max_length},
+        attrs={"max_length": Setting(max_length)},
     )
 
 
@@ -61,7 +62,7 @@ def _forward(
             "`encode`. Use spacy.Tok2Vec.v2, or another architecture that hands on lists."
         )
     network, ops = model.layers[0], model.ops
-    groups = _groups([len(X) for X in Xs], model.attrs["max_length"])
+    groups = _groups([len(X) for X in Xs], model.attrs["max_length"].value)
     backprops = []
     Ys = _Docs(ops, [len(X) for X in Xs], model.get_dim("nO"))
     for group in groups:

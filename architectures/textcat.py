@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional
 
+import numpy
 from spacy.tokens import Doc
 from thinc.api import Model, chain
 from thinc.types import Floats2d
@@ -62,7 +63,7 @@ def build_textcat(
 
 
 # How far below the smallest bias that of a new exclusive category starts.
-NEW_BIAS = 10.0
+BELOW = 10.0
 
 
 def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[Doc], Floats2d]:
@@ -71,26 +72,36 @@ def resize_output(model: Model[List[Doc], Floats2d], new_nO: int) -> Model[List[
 
     model (Model): Its last two layers are the network, one of this package's or a wrapper that was
         given a function to build its module, and `softmax_output` or `logistic_output`; which of
-        these, is in attrs["multi_label"].
+        these, is in attrs["multi_label"]. attrs["new_bias"], if it has one, is where the bias of a
+        new category starts that is not exclusive.
     new_nO (int): How many categories there will be.
     RETURNS (Model): The same model. One that is not initialized, or has as many, stays as it is.
 
     What was learned stays. The weights of a new category are zero. Its bias is zero where
-    categories are not exclusive. Where they are, it is so low that the predictions stay as they
-    are, yet not spaCy's -5000, which no training can raise.
+    categories are not exclusive, if `new_bias` does not say otherwise. Where they are, it is so low
+    that the predictions stay as they are, yet not spaCy's -5000, which no training can raise.
     """
     *_, network, output = model.layers
     if network.has_dim("nO") is not True or new_nO <= network.get_dim("nO"):
         # Not initialized yet: the data will tell.
         return model
-    is_exclusive = not model.attrs["multi_label"]
+    start = model.attrs.get("new_bias", 0.0)
     resize = resize_network if "network" in network.attrs else resize_wrapper
-    resized = resize(network, new_nO, lambda b: b.min() - NEW_BIAS if is_exclusive else 0)
+    resized = resize(network, new_nO, lambda b: start if model.attrs["multi_label"] else _below(b))
     model.layers[-2] = resized
     for node, dims in ((model, ["nO"]), (output, ["nO", "nI"])):
         for dim in dims:
             node.set_dim(dim, new_nO, force=True)
     return model
+
+
+def _below(b: numpy.ndarray) -> float:
+    """The bias of a new exclusive category beside those that are there."""
+    lowest = float(b.min())
+    others = b[b > lowest]
+    # spaCy adds one category after another: each starts where the first one does.
+    has_new = others.size and float(others.min()) - lowest > 0.9 * BELOW
+    return lowest if has_new else lowest - BELOW
 
 
 __getattr__ = short_forms(__name__)

@@ -14,6 +14,7 @@ from thinc.layers.chain import forward as forward_chain
 from thinc.types import Floats2d
 
 from ..wrappers.process import this_thread
+from .settings import Setting
 
 Attribute = Union[int, str]
 Tok2Vec = Model[List[Doc], List[Floats2d]]
@@ -234,6 +235,28 @@ _ROW_WISE = {
 }
 
 
+# Layers that are known to see other tokens, which no word of the user's can change.
+_OF_NEIGHBOURS = {
+    *(
+        f"thinc.layers.{name}.forward"
+        for name in (
+            "bidirectional",
+            "expand_window",
+            "lstm",
+            "parametricattention",
+            "parametricattention_v2",
+            "reduce_first",
+            "reduce_last",
+            "reduce_max",
+            "reduce_mean",
+            "reduce_sum",
+            "with_padded",
+        )
+    ),
+    "spacy_frameworks.architectures.sequences._forward",
+}
+
+
 class Reading:
     """What a model reads of a token, as far as its layers are known."""
 
@@ -244,19 +267,38 @@ class Reading:
         """
         self.attributes: Set[int] = set()
         self.unknown: List[Model] = []
+        self.of_neighbours: List[Model] = []
         for layer in layers:
             own, below = _attributes(layer, vocab), Reading(layer.layers, vocab)
             self.attributes.update(below.attributes, map(_number, own or []))
             if own is None:
                 self.unknown.append(layer)
-            elif not layer.attrs.get("features"):
+            elif not _features_of(layer):
                 self.unknown += below.unknown
+            if _sees_neighbours(layer):
+                self.of_neighbours.append(layer)
+            self.of_neighbours += below.of_neighbours
+
+
+def _features_of(node: Model) -> List[str]:
+    """What UniqueTokens was told that layers of the user's own read."""
+    given = node.attrs.get("features")
+    return given.value or [] if isinstance(given, Setting) else []
+
+
+def _function(node: Model) -> str:
+    return f"{node._func.__module__}.{getattr(node._func, '__qualname__', '')}"
+
+
+def _sees_neighbours(node: Model) -> bool:
+    """Whether a layer by itself is known to see other tokens."""
+    network = node.attrs.get("network", {}).get("name", "FeedForward")
+    return _function(node) in _OF_NEIGHBOURS or network != "FeedForward"
 
 
 def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
     """What a layer by itself reads of a token; None if it may see other tokens, or is unknown."""
-    function = node._func
-    name = f"{function.__module__}.{getattr(function, '__qualname__', '')}"
+    name = _function(node)
     if type(node) is not Model:
         return None
     if name in _ROW_WISE:
@@ -275,7 +317,7 @@ def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
     if name == "spacy_frameworks.architectures.networks.build.forward":
         return [] if node.attrs.get("network", {}).get("name") == "FeedForward" else None
     if name == f"{__name__}._forward_unique":
-        return cast(Sequence[Attribute], node.attrs["features"] or [])
+        return cast(Sequence[Attribute], _features_of(node))
     return None
 
 
@@ -297,8 +339,9 @@ def UniqueTokens(
         then.
     RETURNS (Model): From docs to an array of vectors per doc, the same as the embedding's.
 
-    Raises ValueError if the embedding has layers that are unknown or see a token's neighbours, and
-    `features` is None; if it has a listener; or if there is no attribute of such a name.
+    Raises ValueError if the embedding has layers that see a token's neighbours, such as encoders
+    and listeners; if it has layers that are unknown, and `features` is None; or if there is no
+    attribute of such a name.
     """
     for name in features or []:
         _number(name)
@@ -309,7 +352,7 @@ def UniqueTokens(
         init=_init_unique,
         layers=[embed],
         dims={name: embed.maybe_get_dim(name) for name in embed.dim_names},
-        attrs={"features": features, "training": training},
+        attrs={"features": Setting(features), "training": Setting(training)},
     )
     for name in embed.ref_names:
         model.set_ref(name, embed.maybe_get_ref(name))
@@ -325,11 +368,18 @@ def _check(embed: Tok2Vec, features: Optional[List[str]]) -> None:
                 "`embed` of the component that is listened to."
             )
     reading = Reading([embed])
+    if reading.of_neighbours:
+        names = ", ".join(repr(node.name) for node in reading.of_neighbours)
+        raise ValueError(
+            "UniqueTokens needs an embedding of each token by itself, but found layers that see a "
+            f"token's neighbours: {names}. Put it around the `embed` of spacy.Tok2Vec.v2, and "
+            "leave `encode` outside."
+        )
     if not features and (reading.unknown or not reading.attributes):
         names = ", ".join(repr(node.name) for node in reading.unknown or [embed])
         raise ValueError(
             "UniqueTokens needs an embedding of each token by itself, from features that it can "
-            f"tell, but found layers that see a token's neighbours, or may: {names}. Put it around "
+            f"tell, but found layers that may see a token's neighbours: {names}. Put it around "
             "the `embed` of spacy.Tok2Vec.v2, and leave `encode` outside. If the embedding is one "
             'of your own, say what it reads of a token, as in features = ["ORTH"].'
         )
@@ -343,9 +393,9 @@ def _forward_unique(
         # spaCy's embeddings refuse it.
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dYs: []
     words = None
-    if model.attrs["training"] or not is_train:
+    if model.attrs["training"].value or not is_train:
         least = 1 if is_train else MIN_TOKENS
-        words = group_tokens([embed], docs, model.attrs["features"], least)
+        words = group_tokens([embed], docs, _features_of(model), least)
     if words is None:
         return embed(docs, is_train)
     types = words.types(TYPES_IN_TRAINING if is_train else None)
@@ -385,7 +435,7 @@ def group_tokens(
     # rest of such a batch.
     reading = Reading(layers, docs[0].vocab)
     attributes = reading.attributes.union(map(_number, features or []))
-    if not attributes or (reading.unknown and not features):
+    if not attributes or reading.of_neighbours or (reading.unknown and not features):
         return None
     return Grouping(docs, sorted(attributes))
 

@@ -19,6 +19,7 @@ from spacy.cli._util import (
 from wasabi import msg
 from wasabi.printer import Printer
 
+from .errors import as_messages
 from .options import CODE
 
 if TYPE_CHECKING:
@@ -68,13 +69,15 @@ def train_cli(
     from ..training.parallel.group import LOCAL_RANK, SIZE
     from . import launch, on_ray
 
+    with as_messages():
+        overrides = parse_config_overrides(ctx.args)
     arguments = {
         "config_path": config_path,
         "output_path": output_path,
         "code_path": code_path,
         "verbose": verbose,
         "resume": resume,
-        "overrides": parse_config_overrides(ctx.args),
+        "overrides": overrides,
     }
     size = os.environ.get(SIZE)
     is_one_of_many = size is not None
@@ -88,9 +91,11 @@ def train_cli(
         msg.fail("Several processes cannot read one config from stdin: write it to a file.")
         sys.exit(1)
     if by_ray:
-        on_ray.launch(processes, train_as_told, use_gpu, **arguments)
+        with as_messages():
+            on_ray.launch(processes, train_as_told, use_gpu, **arguments)
     elif processes > 1 and not is_one_of_many:
-        launch.launch(processes)
+        with as_messages():
+            launch.launch(processes)
     else:
         launch.end_with_launcher()
         if use_gpu >= 0:
@@ -114,7 +119,8 @@ def train_as_told(
     if verbose:
         util.logger.setLevel(logging.DEBUG)
     import_code(code_path)
-    group = joined(use_gpu)
+    with as_messages():
+        group = joined(use_gpu)
     train(config_path, output_path, group, use_gpu=use_gpu, resume=resume, overrides=overrides)
     # Where it has failed, others may be waiting for this process, and go when it has gone.
     group.leave()
@@ -133,46 +139,63 @@ def train(
 
     config_path, output_path, overrides: As spaCy's `train` takes them.
     use_gpu: The number of this process's GPU; -1 if it trains on CPU.
-    Exits with 1 if the config is not valid, if the processes do not train the same, or if there is
-    nothing to resume.
+    Exits with 1, after a message, if the config is not valid, if something is not installed, if the
+    processes do not train the same, or cannot, if the logger cannot write, or if there is nothing
+    to resume. Other errors while the pipeline is made and trained are raised: they may be of a
+    user's own code, and need their traceback.
     """
+    from ..training.logger import LoggerError
     from ..training.parallel.agreement import DisagreementError
     from ..training.parallel.checkpoint import ResumeError
+    from ..training.parallel.gradients import RefusedError
     from ..training.parallel.output import Output
     from ..training.parallel.train import initialized
     from ..training.parallel.train import train as train_nlp
+    from ..wrappers.framework import NotInstalledError
 
     # What is wrong is said by each process: whoever goes first takes the others along, who may not
     # have said it yet.
     say = Printer(no_print=group.rank > 0)
     if group.rank:
         util.logger.setLevel(logging.ERROR)
-    if output_path is None:
-        say.info("No output directory provided")
-    elif group.rank == 0:
-        if not output_path.exists():
-            output_path.mkdir(parents=True)
-            say.good(f"Created output directory: {output_path}")
-        say.info(f"Saving to output directory: {output_path}")
-        if not resume and Output(output_path).checkpoint.exists():
-            say.warn(
-                "A training in this directory was ended. What it saved is replaced when this one "
-                "saves for the first time. To go on with it instead, add --resume."
-            )
-    setup_gpu(use_gpu, silent=group.rank > 0)
-    with show_validation_error(config_path):
-        config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
-    say.divider("Initializing pipeline")
-    with show_validation_error(config_path, hint_fill=False):
-        nlp = initialized(config, group, use_gpu)
-    say.good("Initialized pipeline")
-    say.divider("Training pipeline")
+    with as_messages():
+        if output_path is None:
+            say.info("No output directory provided")
+        elif group.rank == 0:
+            if not output_path.is_dir():
+                output_path.mkdir(parents=True)
+                say.good(f"Created output directory: {output_path}")
+            say.info(f"Saving to output directory: {output_path}")
+            if not resume and Output(output_path).checkpoint.exists():
+                say.warn(
+                    "A training in this directory was ended. What it saved is replaced when this "
+                    "one saves for the first time. To go on with it instead, add --resume."
+                )
+        setup_gpu(use_gpu, silent=group.rank > 0)
+        with show_validation_error(config_path):
+            config = util.load_config(config_path, overrides=dict(overrides), interpolate=False)
     try:
-        train_nlp(nlp, output_path, group, use_gpu=use_gpu, resume=resume)
+        say.divider("Initializing pipeline")
+        with show_validation_error(config_path, hint_fill=False):
+            nlp = initialized(config, group, use_gpu)
+        say.good("Initialized pipeline")
+        say.divider("Training pipeline")
+        train_nlp(
+            nlp,
+            output_path,
+            group,
+            use_gpu=use_gpu,
+            resume=resume,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+        )
     except DisagreementError as error:
         _fail_together("The processes do not train the same", error, group)
     except ResumeError as error:
         _fail_together("The training cannot be resumed", error, group)
+    except (NotInstalledError, RefusedError, LoggerError) as error:
+        # Maybe in this process alone, so that none of the others is waited for.
+        msg.fail(str(error), exits=1)
 
 
 def _fail_together(title: str, error: Exception, group: Group) -> None:

@@ -153,12 +153,12 @@ def timed_steps(nlp: Language) -> Iterator[List[Tuple[int, float]]]:
         step_schedules(optimizer)
 
     nlp.update = timed_update
-    Optimizer.step_schedules = timed_end
+    Optimizer.step_schedules = timed_end  # type: ignore[method-assign]
     try:
         yield steps
     finally:
         nlp.update = update
-        Optimizer.step_schedules = step_schedules
+        Optimizer.step_schedules = step_schedules  # type: ignore[method-assign]
 
 
 def _peak_memory() -> Optional[int]:

@@ -1,12 +1,15 @@
-"""What stands in for a GPU where there is none: the part of CuPy that the allocators use.
+"""What stands in for a GPU where there is none: the part of CuPy that the allocators use, and by
+which arrays cross to the frameworks and back.
 
-Memory is the host's, from the frameworks' own CPU allocators. What is queued on a stream is done
-when a test says so, or when somebody waits for it.
+Memory is the host's, from the frameworks' own CPU allocators or NumPy's. What is queued on a stream
+is done when a test says so, or when somebody waits for it.
 """
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+
+import numpy
 
 
 class Event:
@@ -69,6 +72,48 @@ class MemoryPool:
         self.freed += 1
 
 
+# How CuPy aligns memory, in bytes.
+ALIGNMENT = 512
+
+
+class ndarray(numpy.ndarray):  # noqa: N801 (CuPy's name)
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+    def copy(self, order="C"):
+        size = self.nbytes + ALIGNMENT
+        memory = numpy.empty(size, "uint8")
+        begin = -memory.ctypes.data % ALIGNMENT
+        copy = memory[begin : begin + self.nbytes].view(self.dtype).reshape(self.shape)
+        copy[...] = self
+        return copy.view(ndarray)
+
+    def toDlpack(self):
+        return self.__dlpack__()
+
+
+def array(values):
+    return numpy.asarray(values).view(ndarray).copy()
+
+
+def from_dlpack(lent):
+    """Takes what lends memory, or a capsule."""
+    lender = lent if hasattr(lent, "__dlpack__") else _Lender(lent)
+    return numpy.from_dlpack(lender).view(ndarray)
+
+
+class _Lender:
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack__(self, **_):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+
 def cupy():
     """A new one, with a pool of its own that nothing was drawn from yet."""
     pool, stream = MemoryPool(), Stream()
@@ -84,4 +129,8 @@ def cupy():
         memory=SimpleNamespace(UnownedMemory=UnownedMemory),
         runtime=SimpleNamespace(getDevice=lambda: Device.current),
     )
-    return SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: pool)
+    return SimpleNamespace(
+        cuda=cuda,
+        from_dlpack=from_dlpack,
+        get_default_memory_pool=lambda: pool,
+    )

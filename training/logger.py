@@ -14,13 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from spacy.language import Language
 
-from ..wrappers.framework import is_installed
+from ..wrappers.framework import NotInstalledError, is_installed
 
 Info = Optional[Dict[str, Any]]
 Log = Tuple[Callable[[Info], None], Callable[[], None]]
 Logger = Callable[[Language, IO, IO], Log]
 # What is done with what was measured at an evaluation: numbers by name.
 Write = Callable[[Dict[str, float]], None]
+
+
+class LoggerError(ValueError):
+    """A logger cannot write what it is to write."""
 
 
 def create_logger(
@@ -53,7 +57,7 @@ def create_logger(
         # All that can be wrong is found before the first is opened.
         for path in filter(None, (csv, jsonl)):
             if Path(path).exists():
-                raise ValueError(
+                raise LoggerError(
                     f"The logger is to write {path}, which exists already. Move it away, or give "
                     "another name in [training.logger]."
                 )
@@ -176,12 +180,12 @@ def _tensorboards(folder: str) -> Tuple[Callable[[str, float, int], None], Calla
 
             return add, events.close
     except ImportError as error:
-        raise ImportError(
+        raise NotInstalledError(
             f"TensorBoard's files were asked for in [training.logger], and {error.name} is not "
             "installed. Install it with: pip install tensorboard",
             name=error.name,
         ) from None
-    raise ImportError(
+    raise NotInstalledError(
         "TensorBoard's files were asked for in [training.logger]; PyTorch or TensorFlow writes "
         "them, and neither is installed. Ask for csv or jsonl, or install one, and tensorboard."
     )

@@ -72,8 +72,24 @@ def numbers(array: Any) -> numpy.ndarray:
     return array
 
 
+# Arrays cross between CuPy and a framework that computes on a stream of its own, and knows nothing
+# of CuPy's, as copies, as they do on CPU. What one of them still has to do with its own memory is
+# not seen by the other: a backward pass reads inputs, outputs and gradients, and Thinc's layers and
+# optimizers write into arrays.
+
+
 def to_dlpack(array: Any) -> Any:
-    """A CuPy array as a DLPack capsule, for a framework that computes on a stream of its own and
-    knows nothing of CuPy's: what is queued for the array is done first."""
+    """A copy of a CuPy array as a DLPack capsule: computed, without gaps and in order, as the
+    frameworks want it, whatever view it was."""
+    copy = array.copy()
     cupy.cuda.get_current_stream().synchronize()
-    return array.toDlpack()
+    return copy.toDlpack()
+
+
+def from_dlpack(lent: Any) -> Any:
+    """A copy, as a CuPy array, of what a framework lends by DLPack."""
+    seen = cupy.from_dlpack(lent)
+    copy = seen.copy()
+    # Before the framework gets its memory back, which it may write into.
+    cupy.cuda.get_current_stream().synchronize()
+    return copy

@@ -197,11 +197,16 @@ def install_command(framework: Framework) -> str:
     return by_hand or f'pip install "spacy-frameworks[{framework.id}]"'
 
 
+class NotInstalledError(ImportError):
+    """What was asked for is not installed, or not in a version that is supported. The message has
+    the line that installs it."""
+
+
 def require(name: str) -> ModuleType:
     """Import a framework and return its top-level module.
 
-    Raises ImportError with the line that installs it if it is not there, or not in a version that
-    is supported. An installed framework that fails to import raises its own error.
+    Raises NotInstalledError if it is not there, or not in a version that is supported. An installed
+    framework that fails to import raises its own error.
     """
     framework = get_framework(name)
     # Also where others have imported it, who know nothing of this.
@@ -212,7 +217,7 @@ def require(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != framework.module:
             raise
-        raise ImportError(
+        raise NotInstalledError(
             f"{framework.token} is not installed, and a {framework.token} model was asked for. "
             f"Install it with: {install_command(framework)}",
             name=framework.module,
@@ -237,7 +242,7 @@ def _check_version(framework: Framework, version: str) -> None:
         # A build of somebody's own, who has to know.
         return
     if not wanted.contains(found, prereleases=True):
-        raise ImportError(
+        raise NotInstalledError(
             f"{framework.token} {version} is installed, but spacy-frameworks needs "
             f"{framework.module}{wanted}. Install it with: {install_command(framework)}",
             name=framework.module,

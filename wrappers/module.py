@@ -23,7 +23,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from . import weights
 from .framework import get_framework, get_part
-from .process import check_runs_here
+from .process import check_runs_here, this_thread
 from .tree import describe, zeros
 
 T = TypeVar("T")
@@ -55,6 +55,22 @@ def check_rate(rate: float) -> None:
             f"Expected a rate of dropout of at least 0 and less than 1, got {rate}. It is the part "
             "of the values that is dropped."
         )
+
+
+def check_returned(handed: Sequence[Any], returned: Sequence[Any]) -> None:
+    """Raise ValueError if gradients are handed over for other tensors than those that the pass
+    returned, for a framework that cannot go back along what was computed from them afterwards.
+    Its tensors have a shape.
+    """
+    known = {id(tensor) for tensor in returned}
+    for tensor in handed:
+        if id(tensor) not in known:
+            raise ValueError(
+                "Expected gradients for the tensors that the model returned, but got one for "
+                f"another tensor, of shape {tuple(tensor.shape)}. Compute in the model what comes "
+                "of its outputs, and hand over in convert_outputs the very tensors that it was "
+                "given, with their gradients."
+            )
 
 
 class FrameworkModule:
@@ -297,18 +313,22 @@ class FrameworkModule:
     def _with_gradients(self: ModuleT, make: Callable[[], ModuleT]) -> ModuleT:
         check_runs_here(self.framework)
         gradients = {}
-        for name, handle in self.parameters().items():
-            gradient = self.get_gradient(handle)
-            if gradient is not None:
-                gradients[name] = gradient.copy()
-        made = make()
-        if gradients:
-            for name, handle in made.parameters().items():
-                made.set_gradient(handle, gradients.get(name))
+        # Frameworks have locks for their copies, too.
+        with this_thread.passing:
+            for name, handle in self.parameters().items():
+                gradient = self.get_gradient(handle)
+                if gradient is not None:
+                    gradients[name] = gradient.copy()
+            made = make()
+            if gradients:
+                for name, handle in made.parameters().items():
+                    made.set_gradient(handle, gradients.get(name))
         return made
 
     def __reduce__(self) -> Any:
-        return _restored, (type(self), self.reduced(), self.device, self._arguments())
+        with this_thread.passing:
+            state = self.reduced()
+        return _restored, (type(self), state, self.device, self._arguments())
 
     def __copy__(self) -> Any:
         raise TypeError("A module of a framework has one owner. Use copied().")

@@ -68,9 +68,10 @@ def check_runs_here(framework: str) -> None:
 
 
 class _ThisThread(threading.local):
-    """`with this_thread.passing` around each pass of a model: while a process is forked, no thread
-    is in one. What a thread has locked at that moment stays locked in the child, where there is no
-    such thread, and whoever wants it there waits forever.
+    """`with this_thread.passing` around each pass of a model, and around what else a framework may
+    lock something for, such as a kernel or a copy: while a process is forked, no thread is in one.
+    What a thread has locked at that moment stays locked in the child, where there is no such
+    thread, and whoever wants it there waits forever.
 
     Each thread has a lock of its own, so passes do not wait for each other. Who forks takes them
     all.

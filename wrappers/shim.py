@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import threading
 from typing import (
     Any,
     Callable,
@@ -65,6 +66,8 @@ class FrameworkShim(Shim):
         """
         self.framework = framework
         self.layer = layer or framework
+        # Whoever makes the model or its parameters has it: others want the same ones.
+        self._making_it = threading.RLock()
         self.module: Optional[FrameworkModule] = None
         super().__init__(None, config)
         started(framework)
@@ -119,8 +122,13 @@ class FrameworkShim(Shim):
         """Call the builder. A shim that already has a model keeps it."""
         self.dims = {"nO": nO, "nI": nI}
         if self.module is None:
-            self.module = self._new_module(nO, nI)
-            self._check_dropout(self.module)
+            # In a forked process, the lock may be that of a thread that is not there.
+            check_runs_here(self.framework)
+            with this_thread.passing, self._making_it:
+                # Another thread may have called it meanwhile.
+                if self.module is None:
+                    self.module = self._new_module(nO, nI)
+                    self._check_dropout(self.module)
 
     def rebuilt(self, nO: int) -> FrameworkShim:
         """A shim like this one, under an id of its own, with a model that the builder makes anew
@@ -139,10 +147,12 @@ class FrameworkShim(Shim):
         """Let a model that creates its parameters on the first call do so."""
         module = self.get_module()
         if not module.is_complete:
-            if not module.is_materialized():
-                self.seed()
-            module.materialize(inputs)
-            self._check_dropout(module)
+            with self._making_it:
+                if not module.is_complete:
+                    if not module.is_materialized():
+                        self.seed()
+                    module.materialize(inputs)
+                    self._check_dropout(module)
 
     def get_module(self) -> FrameworkModule:
         """The module. Raises ValueError if it is not built yet."""
@@ -305,6 +315,7 @@ class FrameworkShim(Shim):
             for name, handle in module.parameters().items()
             if (gradient := module.get_gradient(handle)) is not None
         ]
+        self._check_real(found)
         if not is_worthless:
             self._check_finite(found)
         for name, handle, gradient in found:
@@ -316,6 +327,20 @@ class FrameworkShim(Shim):
                 module.set_value(handle, cast(FloatsXd, updated.reshape(value.shape)))
             module.set_gradient(handle, None)
         module.after_update()
+
+    def _check_real(self, found: Sequence[Tuple[str, Any, Any]]) -> None:
+        """Clear the gradients and raise ValueError if one of them is complex."""
+        dtypes = {name: gradient.dtype for name, _, gradient in found}
+        name = next((name for name, dtype in dtypes.items() if dtype.kind == "c"), None)
+        if name is not None:
+            self.clear_gradients()
+            raise ValueError(
+                f"Expected real parameters in '{self.layer}', a model of {self._token}, but "
+                f"{name!r} is of dtype {dtypes[name].name}, and Thinc's optimizers would lose its "
+                "imaginary part. No weight has changed. Let the model hold the real and the "
+                "imaginary part in two parameters and make the complex number of them when it is "
+                "called, or freeze this one."
+            )
 
     def _check_finite(self, found: Sequence[Tuple[str, Any, FloatsXd]]) -> None:
         """Clear the gradients and raise ValueError if one of them is not finite."""
@@ -496,9 +521,13 @@ class FrameworkShim(Shim):
             copied.module = self.module.copied()
         return copied
 
+    def __getstate__(self) -> Dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_making_it"}
+
     def __setstate__(self, state: Dict[str, Any]) -> None:
         # The first two are not in pickles of before.
         self.__dict__.update({"layer": state["framework"], "_draws": True, **state})
+        self._making_it = threading.RLock()
         started(self.framework)
         # A shim that is created later must not get this one's id, and with it its optimizer state.
         with Shim.global_id_lock:

@@ -362,35 +362,55 @@ def _all_without_rows(X: Any) -> bool:
 
 
 def forward_no_rows(model: Model, X: Any) -> Tuple[Any, Callable]:
-    """The forward pass for such a batch: no rows of width nO."""
-    data = _data_of(X)
-    if model.has_dim("nO") is not True:
-        _ask_for_width(model, X)
-    rows = data.shape[:-1] if is_xp_array(data) else (0,)
-    Y = model.ops.alloc((*rows, model.get_dim("nO")))
+    """The forward pass for such a batch: no rows of width nO, or what the module gives for a row of
+    zeros, but for the row."""
+    # What comes of rows is rows. What comes of other arrays is known to the module alone.
+    is_plain = not is_xp_array(X) or (X.ndim == 2 and X.dtype.kind == "f")
+    Y: Any = None
+    failure: Optional[Exception] = None
+    if model.has_dim("nO") is not True or not is_plain:
+        try:
+            Y = _asked_for(model, X)
+        except Exception as error:
+            failure = error
+    if Y is None:
+        if model.has_dim("nO") is not True:
+            raise ValueError(
+                f"The batch has no rows and nO of '{model.name}' is unset, so the width of its "
+                "output is not known. Call initialize() with a sample first, or leave out batches "
+                "without rows."
+            ) from failure
+        data = _data_of(X)
+        rows = data.shape[:-1] if is_xp_array(data) else (0,)
+        Y = _with_data(X, model.ops.alloc((*rows, model.get_dim("nO"))))
 
     def backprop(dY: Any) -> Any:
         if isinstance(X, (Padded, Ragged)):
             return X
         return like_inputs(X, as_args_kwargs(convert_recursive(is_xp_array, _no_gradient, X)))
 
-    return _with_data(X, Y), backprop
+    return Y, backprop
 
 
-def _ask_for_width(model: Model, X: Any) -> None:
-    """Set nO by an output of the module for one row of zeros. ValueError if there can be none."""
-    failure = None
-    if is_xp_array(X) and X.ndim == 2 and X.shape[1] and X.dtype.kind == "f":
-        try:
-            # Sets the dims, as any first batch does.
-            model.predict(model.ops.xp.zeros((1, X.shape[1]), dtype=X.dtype))
-        except Exception as error:
-            failure = error
-    if model.has_dim("nO") is not True:
-        raise ValueError(
-            f"The batch has no rows and nO of '{model.name}' is unset, so the width of its output "
-            "is not known. Call initialize() with a sample first."
-        ) from failure
+def _asked_for(model: Model, X: Any) -> Any:
+    """The outputs of the module for one row of zeros in place of none, without it; None if it can
+    not be asked, or returns no arrays. It may fail. Sets the dims, as any first batch does."""
+    if not is_xp_array(X) or not X.shape[-1]:
+        return None
+
+    def without_rows(Y: Any) -> Any:
+        shape = list(Y.shape)
+        for axis, rows in enumerate(X.shape[:-1]):
+            # The last axis is the width, if there are others. One that is not there was pooled.
+            is_there = axis < Y.ndim - 1 or (axis == 0 and Y.ndim == 1)
+            if rows == 0 and is_there and shape[axis] == 1:
+                shape[axis] = 0
+        return model.ops.xp.zeros(shape, dtype=Y.dtype)
+
+    one_row = model.ops.xp.zeros([rows or 1 for rows in X.shape], dtype=X.dtype)
+    outputs = model.predict(one_row)
+    are_arrays = bool(leaves(is_xp_array, outputs))
+    return convert_recursive(is_xp_array, without_rows, outputs) if are_arrays else None
 
 
 def _no_gradient(array: Any) -> Any:
@@ -428,6 +448,20 @@ def convert_default_inputs(
             "that looks at whole docs goes into with_mask() or, if it is recurrent, with its "
             "RNNWrapper into with_padded()."
         )
+    from_xp, gradients_to_xp = float_casts(model, is_train)
+
+    def get_dX(d_inputs: ArgsKwargs) -> Any:
+        return like_inputs(X, gradients_to_xp(d_inputs))
+
+    return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
+
+
+def float_casts(
+    model: Model, is_train: bool
+) -> Tuple[Callable[[Any], Any], Callable[[ArgsKwargs], ArgsKwargs]]:
+    """Two functions: from one array of the inputs after the other to tensors, floats in the dtype
+    of the module's parameters; and from the tensors' gradients to arrays, in the dtypes that came.
+    """
     shim = get_shim(model)
     dtype = get_module(model).float_dtype()
     # Of the arrays of floats, one after the other.
@@ -441,7 +475,7 @@ def convert_default_inputs(
                 array = array.astype(dtype)
         return shim.from_xp(array, requires_grad=is_train and is_float)
 
-    def get_dX(d_inputs: ArgsKwargs) -> Any:
+    def gradients_to_xp(d_inputs: ArgsKwargs) -> ArgsKwargs:
         remaining = iter(dtypes)
 
         def to_xp(tensor: Any) -> Any:
@@ -450,9 +484,9 @@ def convert_default_inputs(
             wanted = next(remaining, gradient.dtype)
             return gradient if wanted.itemsize < 4 else gradient.astype(wanted, copy=False)
 
-        return like_inputs(X, convert_recursive(shim.is_tensor, to_xp, d_inputs))
+        return convert_recursive(shim.is_tensor, to_xp, d_inputs)
 
-    return as_args_kwargs(convert_recursive(is_xp_array, from_xp, X)), get_dX
+    return from_xp, gradients_to_xp
 
 
 def convert_default_outputs(
@@ -500,19 +534,20 @@ def output_gradients(shim: FrameworkShim, outputs: Any, gradients: Any) -> ArgsK
 def convert_rnn_inputs(
     model: Model, Xp: Padded, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Padded]]:
-    """A Padded to (data, lengths), which each framework's PaddedRNN takes."""
-    shim = get_shim(model)
+    """A Padded to (data, lengths), which each framework's PaddedRNN takes. Floats are cast as in
+    `convert_default_inputs`."""
     if not isinstance(Xp, Padded):
         raise ValueError(
             f"Expected in '{model.name}', which holds a recurrent module, a Padded, got a "
             f"{type(Xp).__name__}. Put with_padded() around the wrapper, which pads lists of docs."
         )
-    data = shim.from_xp(Xp.data, requires_grad=is_train)
+    from_xp, gradients_to_xp = float_casts(model, is_train)
+    data = from_xp(Xp.data)
     # Kernels refuse an empty sequence; one step of padding, which nobody reads, does not hurt.
-    lengths = shim.from_xp(model.ops.xp.maximum(Xp.lengths, 1).astype("int64"))
+    lengths = from_xp(model.ops.xp.maximum(Xp.lengths, 1).astype("int64"))
 
     def get_dX(d_inputs: ArgsKwargs) -> Padded:
-        return _with_data(Xp, shim.to_xp(d_inputs.args[0]))
+        return _with_data(Xp, gradients_to_xp(d_inputs).args[0])
 
     return ArgsKwargs(args=(data, lengths), kwargs={}), get_dX
 

@@ -249,3 +249,41 @@ def test_positions_are_sines_and_cosines_from_the_start_of_each_sequence(width):
     Y, backprop = add_positions(width).begin_update(Ragged(X, numpy.array(lengths, dtype="i")))
     assert_allclose(Y.dataXd, expected, atol=1e-5)
     assert_array_equal(backprop(Y).dataXd, Y.dataXd)
+
+
+def test_settings_of_a_loaded_pipeline_are_those_of_its_config(tmp_path):
+    embed = {
+        "@architectures": "spacy-frameworks.UniqueTokens.v1",
+        "embed": {
+            "@architectures": "spacy.MultiHashEmbed.v2",
+            "width": 16,
+            "attrs": ["NORM"],
+            "rows": [100],
+            "include_static_vectors": False,
+        },
+        "training": False,
+    }
+    name = "spacy-frameworks.ThincTransformerEncoder.v1"
+    encode = {"@architectures": name, "width": 16, "heads": 2, "depth": 1, "max_length": 512}
+    tok2vec = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
+    nlp = spacy.blank("en")
+    nlp.add_pipe(
+        "senter", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
+    )
+    nlp.initialize()
+    nlp.to_disk(tmp_path)
+    place = "components.senter.model.tok2vec"
+    changed = {f"{place}.encode.max_length": 4, f"{place}.embed.training": True}
+    for config, expected in (({}, [512, False]), (changed, [4, True])):
+        senter = spacy.load(tmp_path, config=config).get_pipe("senter")
+        found = [
+            node.attrs[name].value
+            for name in ("max_length", "training")
+            for node in senter.model.walk()
+            if name in node.attrs
+        ]
+        assert found == expected
+    # It has an effect: with parts of four tokens, the first does not see the last.
+    docs = [nlp.make_doc(text) for text in ("a b c d e f g h", "a b c d e f g i")]
+    one, other = senter.model.get_ref("tok2vec").predict(docs)
+    assert_allclose(one[:4], other[:4], atol=1e-6)

@@ -8,6 +8,7 @@ import spacy
 from numpy.testing import assert_allclose, assert_array_equal
 from spacy.training import Example
 from spacy.util import fix_random_seed
+from spacy_frameworks.architectures.networks import get_parameters
 from thinc.api import Adam
 
 from ..frameworks import ALL, WRAPPED
@@ -73,6 +74,17 @@ def test_a_new_category_keeps_what_was_learned_and_is_learned_by_the_same_optimi
     # 0.77 to 0.9, as the processor rounds: of so few docs, one makes a difference of 0.05. Where
     # a category starts at spaCy's -5000, it is 0.
     assert nlp.evaluate(sample)["cats_f_per_type"]["travel"]["f"] > 0.6
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_one_new_category_after_another_starts_where_the_first_one_does(framework):
+    nlp, _ = trained(framework, "textcat", epochs=1)
+    textcat = nlp.get_pipe("textcat")
+    for name in ("a", "b", "c"):
+        textcat.add_label(name)
+    (network,) = (node for node in textcat.model.walk() if "network" in node.attrs)
+    b = get_parameters(network)["out.b"]
+    assert_allclose(b[4:], b[:4].min() - 10, atol=1e-4)
 
 
 @pytest.mark.parametrize("framework", WRAPPED)

@@ -354,9 +354,17 @@ def test_what_sees_context_is_refused(build, found):
         UniqueTokens(build())
 
 
-def test_a_listener_is_refused_whatever_the_features():
-    with pytest.raises(ValueError, match="listens"):
-        UniqueTokens(tok2vec_listener_v1(WIDTH), features=["ORTH"])
+@pytest.mark.parametrize(
+    ("build", "found"),
+    [
+        (windowed, "neighbours: 'expand_window'"),
+        (lambda: chain(hashes(), build_window_encoder("Thinc", WIDTH)), "neighbours: 'in_groups"),
+        (lambda: tok2vec_listener_v1(WIDTH), "listens"),
+    ],
+)
+def test_and_whatever_the_features_are_said_to_be(build, found):
+    with pytest.raises(ValueError, match=found):
+        UniqueTokens(build(), features=["ORTH"])
 
 
 def test_an_unknown_attribute_is_refused():

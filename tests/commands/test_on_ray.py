@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
-from spacy_frameworks.commands import on_ray
+import typer.testing
+from spacy_frameworks.commands.group import group
 
 from ..training.parallel.command import Training, make_folder
 from ..training.parallel.helpers import assert_same_weights, rows
@@ -14,10 +16,13 @@ from ..training.parallel.helpers import assert_same_weights, rows
 HAS_RAY = importlib.util.find_spec("ray") is not None
 
 
-@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
-def test_without_ray_the_error_says_how_to_install_it():
-    with pytest.raises(ImportError, match=r'pip install "spacy-frameworks\[ray\]"'):
-        on_ray.launch(2, print, use_gpu=-1)
+def test_without_ray_the_error_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    config = tmp_path / "config.cfg"
+    config.write_text("")
+    done = typer.testing.CliRunner().invoke(group, ["train", str(config), "--ray"])
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
+    assert 'pip install "spacy-frameworks[ray]"' in " ".join(done.stdout.split())
 
 
 @pytest.fixture(scope="module")

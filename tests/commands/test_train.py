@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from spacy_frameworks.commands.group import group
 from spacy_frameworks.training.corpus import create_corpus
 
 from ..frameworks import NOT_THINCS, needs_all
+from ..pipelines import CONFIGS
 
 SETTINGS = [
     *("--paths.train", "train.spacy", "--paths.dev", "dev.spacy"),
@@ -82,8 +84,56 @@ def test_several_processes_need_pytorch(folder):
     code = "import sys; sys.modules['torch'] = None; from spacy.cli import setup_cli; setup_cli()"
     done = run(folder, "-c", code, "frameworks", "train", "tagger.cfg", "--processes", "2")
     assert done.returncode == 1
-    assert "PyTorch is not installed" in done.stderr
-    assert 'pip install "spacy-frameworks[pytorch]"' in done.stderr
+    said = " ".join(done.stdout.split())
+    assert "PyTorch is not installed" in said
+    assert 'pip install "spacy-frameworks[pytorch]"' in said
+    assert "Traceback" not in done.stderr
+
+
+@spacy.registry.callbacks("test.bad_code.v1")
+def bad_code() -> Any:
+    def before_update(nlp: spacy.Language, at: Any) -> None:
+        raise ValueError("This code is wrong.")
+
+    return before_update
+
+
+# What goes wrong before the first step, and what the one message says.
+WRONG = {
+    "a logger's file that is there": (
+        [
+            *("tagger.cfg", *SETTINGS),
+            '--training.logger={"@loggers":"spacy-frameworks.Logger.v1","csv":"code.py"}',
+        ],
+        "code.py, which exists already",
+    ),
+    "a framework that is missing": (
+        [str(CONFIGS / "tagger.cfg"), "--vars.framework", "JAX"],
+        "JAX is not installed",
+    ),
+    "an output that is a file": (["tagger.cfg", "--output", "code.py"], "File exists: 'code.py'"),
+    "no config": (["code.py"], "Config validation error"),
+    "an argument without a section": (["tagger.cfg", "--steps", "3"], "No such option '--steps'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_goes_wrong_before_the_first_step_is_a_message(name, folder, monkeypatch):
+    arguments, says = WRONG[name]
+    monkeypatch.chdir(folder)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    done = typer.testing.CliRunner().invoke(group, ["train", *arguments])
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
+    assert says in " ".join(done.stdout.split())
+
+
+def test_an_error_in_a_users_code_has_its_traceback(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    callback = '--training.before_update={"@callbacks":"test.bad_code.v1"}'
+    command = ["train", "tagger.cfg", callback, *SETTINGS]
+    done = typer.testing.CliRunner().invoke(group, command)
+    assert isinstance(done.exception, ValueError)
+    assert traceback.extract_tb(done.exc_info[2])[-1].name == "before_update"
 
 
 def test_a_number_of_processes_that_the_environment_contradicts_is_an_error(folder, monkeypatch):

@@ -218,12 +218,15 @@ def test_a_label_is_added_to_what_is_trained(framework):
     nlp, component, sample = initialized(framework=framework)
     nlp.update(sample, sgd=Adam(0.01))
     before = component.predict(predicted(sample))
+    found = [texts(doc) for doc in component.pipe(predicted(sample))]
     assert component.add_label("SUED") == 0
     assert component.add_label("PRAISED") == 1
     assert component.labels == (*LABELS, "PRAISED")
     after = component.predict(predicted(sample))
     assert_allclose(after[:, :3], before, atol=1e-6)
-    assert_allclose(after[:, 3], 0.5, atol=1e-6)
+    # Of the new one there is none until it is learned.
+    assert_allclose(after[:, 3], 1 / (1 + numpy.exp(5)), atol=1e-6)
+    assert [texts(doc) for doc in component.pipe(predicted(sample))] == found
     for example in sample:
         doc = example.reference
         doc._.relations = [make_relation(doc.ents[0], doc.ents[1], "PRAISED")]

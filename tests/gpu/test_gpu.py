@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 BEGIN = """
 import gc, random
 import cupy, numpy
+from cupy.testing import assert_allclose, assert_array_equal
 import spacy_frameworks.wrappers as w
 from spacy_frameworks.wrappers import allocator
 from thinc.api import Adam, CupyOps, Linear, chain, require_gpu
@@ -96,14 +97,105 @@ to, back = arrays.xp2tensor, arrays.tensor2xp
 array = cupy.arange(1_000_000, dtype="float32")
 array += 1
 tensor = to(array)
+shares = framework == "pytorch"
+if not shares:
+    array[...] = 0
 again = back(tensor)
-print(again.data.ptr == array.data.ptr, bool((again == cupy.arange(1, 1_000_001)).all()))
+assert_array_equal(again, cupy.arange(1, 1_000_001))
+assert (again.data.ptr == array.data.ptr) == shares
+if not shares:
+    again[...] = 0
+    assert_array_equal(back(tensor), cupy.arange(1, 1_000_001))
+X = cupy.random.normal(size=(60, 70)).astype("float32")
+for view in (X[:, :5], X.T, X[::2], X[1:], X[::-1]):
+    assert_array_equal(back(to(view) * 2), view * 2)
+print("right")
 """
 
 
 @pytest.mark.parametrize("framework", SHIPPED_IDS)
-def test_arrays_cross_and_come_back_in_the_same_memory(framework, on_gpu):
-    assert on_gpu(CROSSING, framework) == "True True"
+def test_arrays_and_views_cross_and_come_back(framework, on_gpu):
+    assert on_gpu(CROSSING, framework) == "right"
+
+
+# As Thinc's layers and optimizers do. The gradients of the two biases are one.
+WRITTEN = """
+import keras, tensorflow as tf
+
+class Twice(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.W = tf.Variable(tf.ones((4, 3)) / 4)
+        self.a, self.b = tf.Variable(tf.zeros(3)), tf.Variable(tf.zeros(3))
+
+    def __call__(self, X):
+        return tf.tanh(X @ self.W + (self.a + self.b))
+
+model = w.TensorFlowWrapper(Twice())
+X, dY = cupy.random.normal(size=(5, 4)).astype("float32"), cupy.ones((5, 3), dtype="float32")
+Y, backprop = model.begin_update(X)
+inner = 1 - Y**2
+Y += 1
+dX = backprop(dY)
+assert_allclose(dX, inner.sum(1, keepdims=True).repeat(4, 1) / 4, rtol=1e-4)
+dX[...] = 0
+model.finish_update(Adam(0.01))
+module = model.shims[0].module
+values = {name: module.get_value(handle) for name, handle in module.parameters().items()}
+assert bool((values["a"] != 0).all())
+assert_array_equal(values["a"], values["b"])
+
+# With ids there is no dX to wait for, but the gradient's memory is taken by something else.
+ids, dY = cupy.arange(1000), cupy.ones((1000, 500), dtype="float32")
+model = w.TensorFlowWrapper(keras.layers.Embedding(1000, 500))
+_, backprop = model.begin_update(ids)
+backprop(dY)
+dY[...] = 7
+(gradient,) = map(model.shims[0].module.get_gradient, model.shims[0].module.parameters().values())
+assert_array_equal(gradient, cupy.ones((1000, 500)))
+print("right")
+"""
+
+
+@pytest.mark.tensorflow
+def test_tensorflows_outputs_and_gradients_may_be_written_into(on_gpu):
+    assert on_gpu(WRITTEN, "tensorflow") == "right"
+
+
+SCALER = """
+import torch
+from thinc.api import PyTorchGradScaler, use_ops
+
+def build(scaler=None):
+    return w.PyTorchWrapper(torch.nn.Linear(4, 3), mixed_precision=True, grad_scaler=scaler)
+
+def train(model, X):
+    Y, backprop = model.begin_update(X)
+    assert bool((backprop(Y * 1e-6) != 0).all())
+    model.finish_update(Adam(0.01))
+    return model.shims[0].module.leaves_overflows_out()
+
+X = numpy.ones((5, 4), dtype="float32")
+with use_ops("numpy"):
+    model = build()
+    found = [train(model, X)]
+model.to_gpu(0)
+found.append(train(model, cupy.asarray(X)))
+model.to_cpu()
+with use_ops("numpy"):
+    found.append(train(model, X))
+model = build(PyTorchGradScaler(True))
+found.append(train(model, cupy.asarray(X)))
+model.to_cpu()
+with use_ops("numpy"):
+    found.append(train(model, X))
+print(*found)
+"""
+
+
+@pytest.mark.pytorch
+def test_pytorchs_grad_scaler_is_on_where_a_model_is_on_a_gpu(on_gpu):
+    assert on_gpu(SCALER, "pytorch") == "False True False True False"
 
 
 # A small card: all but 700 MiB are taken. Thinc's layers want some 300 of them for a moment, and

@@ -20,7 +20,7 @@ from spacy_frameworks.wrappers import (
     get_framework,
     set_gpu_allocator,
 )
-from spacy_frameworks.wrappers.arrays import to_dlpack
+from spacy_frameworks.wrappers.arrays import from_dlpack, to_dlpack
 from thinc import compat
 from thinc.api import CupyOps, set_current_ops
 
@@ -357,16 +357,23 @@ def test_jax_leaves_memory_to_cupy_also_where_others_have_imported_it(run_python
     assert run_python(REQUIRED, env={"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}) == "true\n"
 
 
-def test_arrays_leave_for_other_streams_when_they_are_done_on_a_stand_in_for_cupy(gpu, monkeypatch):
+def test_arrays_cross_to_other_streams_when_they_are_copied_on_a_stand_in_for_cupy(
+    gpu, monkeypatch
+):
     stream = gpu.cuda.get_current_stream()
-    event = stream.record(gpu.cuda.Event())
     monkeypatch.setattr("spacy_frameworks.wrappers.arrays.cupy", gpu)
 
     class Array:
+        def copy(self):
+            self.copied = stream.record(gpu.cuda.Event())
+            return self
+
         def toDlpack(self):
-            return event.done
+            return self.copied.done
 
     assert to_dlpack(Array()) is True
+    monkeypatch.setattr(gpu, "from_dlpack", lambda lent: lent)
+    assert from_dlpack(Array()).copied.done
 
 
 @pytest.mark.parametrize("framework", SHIPPED_IDS)

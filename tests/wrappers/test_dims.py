@@ -135,7 +135,7 @@ def test_no_rows_tell_layers_behind_the_width(fw):
 
 NO_ROWS = {
     "no columns": X[:0, :0],
-    "integers": X[:0].astype("int64"),
+    "integers": normal(0, 7).astype("int64"),
     "Ragged": Ragged(X[:0], numpy.zeros(0, dtype="int32")),
     "another width": normal(0, 7),
 }

@@ -352,6 +352,47 @@ def test_no_rows_in_several_inputs(fw):
     assert [dX.shape for dX in backprop(Y)] == [(0, 4), (0, 2)]
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 4), (2, 0, 4)])
+def test_no_rows_of_more_than_two_dimensions(fw, shape):
+    model, X = fw.Wrapper(fw.scalar(2.0)), numpy.zeros(shape, dtype="float32")
+    # Before the width is known, and after that.
+    for _ in range(2):
+        Y, backprop = model.begin_update(X)
+        assert Y.shape == backprop(Y).shape == shape and Y.dtype == "float32"
+        assert model.predict(X).shape == shape
+
+
+@pytest.mark.pytorch
+def test_no_rows_come_out_in_the_shapes_and_the_nest_of_rows():
+    import torch
+    from spacy_frameworks.wrappers import PyTorchWrapper
+
+    class Pooled(torch.nn.Module):
+        def forward(self, X):
+            return X.mean(1)
+
+    class Both(torch.nn.Module):
+        def forward(self, X):
+            return X, {"sums": X.sum(-1), "pooled": X.mean(1)}
+
+    X = normal(2, 5, 4)
+    ids = numpy.zeros((2, 5), dtype="int64")
+    pooled, both = PyTorchWrapper(Pooled()), PyTorchWrapper(Both())
+    embedding = PyTorchWrapper(torch.nn.Embedding(7, 3))
+    for _ in range(2):
+        assert embedding.predict(ids[:0]).shape == (0, 5, 3)
+        Y, backprop = pooled.begin_update(X[:0])
+        assert Y.shape == (0, 4) and backprop(Y).shape == (0, 5, 4)
+        Y, backprop = both.begin_update(X[:0])
+        assert [Y[0].shape, Y[1]["sums"].shape, Y[1]["pooled"].shape] == [(0, 5, 4), (0, 5), (0, 4)]
+        assert backprop(Y).shape == (0, 5, 4)
+        # Docs without words.
+        assert pooled.predict(X[:, :0]).shape == (2, 4)
+        assert both.predict(X[:, :0])[0].shape == (2, 0, 4)
+        for model, sample in ((pooled, X), (both, X), (embedding, ids)):
+            model.initialize(sample)
+
+
 def test_more_than_two_dimensions(fw):
     X = normal(2, 5, 4)
     Y, backprop = fw.Wrapper(fw.scalar(2.0)).begin_update(X)

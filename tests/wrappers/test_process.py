@@ -1,6 +1,7 @@
 """What a forked process finds of its parent's passes."""
 
 import multiprocessing
+import pickle
 import signal
 import threading
 import time
@@ -57,6 +58,31 @@ def test_a_fork_waits_for_the_passes_of_other_threads(fw, slow):
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("method", "copied"), [("copied_model", lambda m: m.copy()), ("reduced", pickle.dumps)]
+)
+def test_a_fork_waits_for_copies_that_other_threads_make(fw, monkeypatch, method, copied):
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    module = type(model.shims[0].module)
+    begun, end, original = threading.Event(), threading.Event(), getattr(module, method)
+
+    def slow(*args):
+        begun.set()
+        assert end.wait(60)
+        return original(*args)
+
+    monkeypatch.setattr(module, method, slow)
+    thread = threading.Thread(target=copied, args=[model])
+    thread.start()
+    assert begun.wait(60)
+    timer = threading.Timer(0.2, end.set)
+    start = time.monotonic()
+    timer.start()
+    assert in_child(lambda: "forked") == "forked"
+    assert time.monotonic() - start > 0.2
+    thread.join()
 
 
 def test_a_pass_that_does_not_end_makes_an_error_in_the_child_and_not_a_hang(fw, slow, monkeypatch):

@@ -98,6 +98,22 @@ def test_a_recurrent_model_is_trained_copied_saved_and_loaded(model):
             assert_array_equal(Y, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_are_cast_for_the_module_and_their_gradients_back(recurrent_fw, dtype):
+    model = recurrent_fw.RNNWrapper(recurrent_fw.recurrent(4, 3, dtype=dtype))
+    came = {}
+    for given in ("float32", "float64"):
+        padded = model.ops.list2padded(DOCS)
+        padded.data = padded.data.astype(given)
+        Yp, backprop = model.begin_update(padded)
+        assert Yp.data.dtype == dtype
+        dXp = backprop(Yp)
+        assert dXp.data.dtype == given
+        came[given] = Yp.data, dXp.data
+    for one, other in zip(*came.values()):
+        assert_close(one, other)
+
+
 @pytest.mark.mxnet
 def test_mxnet_refuses_batches_first():
     from mxnet.gluon import rnn

@@ -60,6 +60,23 @@ def test_converters_of_the_user_are_used(fw):
     assert_close(backprop(Y), Y.astype("float64") @ W * 2)
 
 
+def test_gradients_for_what_was_computed_from_the_outputs_are_right_or_an_error(fw):
+    W, b, X, dY = normal(3, 4), normal(3), normal(5, 4), normal(5, 3, seed=1)
+
+    def convert_outputs(model, outputs, is_train):
+        # TensorFlow's converters are given no inputs.
+        further = (outputs if fw.ID == "tensorflow" else outputs[1]) * 2.0
+        return fw.tensor2xp(further), lambda dY: ArgsKwargs(([further], [fw.xp2tensor(dY)]), {})
+
+    model = fw.Wrapper(fw.linear(W, b), convert_outputs=convert_outputs)
+    _, backprop = model.begin_update(X)
+    if fw.OTHER_TENSOR is None:
+        assert_close(backprop(dY), 2 * dY @ W)
+    else:
+        with pytest.raises(Exception, match=fw.OTHER_TENSOR):
+            backprop(dY)
+
+
 # PyTorch
 
 
@@ -94,6 +111,31 @@ def test_pytorch_mixed_precision_runs_in_bfloat16():
         assert_close(dX, dY.astype("float64") @ normal(3, 4), 2e-2 if mixed else 1e-5)
 
 
+@pytest.mark.pytorch
+@pytest.mark.parametrize("is_given", [False, True])
+def test_pytorch_grad_scaler_is_made_for_each_device(is_given):
+    import torch
+    from spacy_frameworks.wrappers.pytorch.module import scaler_for
+    from thinc.api import PyTorchGradScaler
+
+    from .modules import pytorch as fw
+
+    given = PyTorchGradScaler(True) if is_given else None
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)), mixed_precision=True, grad_scaler=given)
+    for each in (model, model.copy(), pickle.loads(pickle.dumps(model))):
+        # On CPU it is off, as Thinc's scales on a GPU alone.
+        assert_close(
+            each.begin_update(normal(5, 4))[1](normal(5, 3)), normal(5, 3) @ normal(3, 4), 2e-2
+        )
+        module = each.shims[0].module
+        kept = module.options()["grad_scaler"]
+        assert (kept is given) if each is model else (kept is not None) == is_given
+        on_gpu = scaler_for(torch.device("cuda"), kept, True)
+        assert on_gpu._enabled
+        assert on_gpu is kept or not is_given
+    assert not scaler_for(torch.device("cuda"), None, False)._enabled
+
+
 class Scaler:
     """Thinc's scaler, which runs on a GPU only, with a fixed scale."""
 
@@ -122,7 +164,9 @@ def test_pytorch_grad_scaler_scales_there_and_back():
     X, dY = normal(5, 4), normal(5, 3, seed=1)
     taken = []
     for scaler in (None, Scaler()):
-        model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)), grad_scaler=scaler)
+        model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+        if scaler is not None:
+            model.shims[0].module._grad_scaler = scaler
         for _ in range(2):
             dX = model.begin_update(X)[1](dY)
         taken.append([dX, *take_gradients(model).values()])
@@ -134,7 +178,8 @@ def test_pytorch_grad_scaler_scales_there_and_back():
 def test_pytorch_overflow_skips_the_update_and_passes_nothing_on():
     from .modules import pytorch as fw
 
-    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)), grad_scaler=Scaler())
+    model = fw.Wrapper(fw.linear(normal(3, 4), normal(3)))
+    model.shims[0].module._grad_scaler = Scaler()
     X, before = normal(5, 4), values(model)
     dX = model.begin_update(X)[1](normal(5, 3) * 1e38)
     assert_array_equal(dX, X * 0)

@@ -132,6 +132,33 @@ print(counts)
     assert run_python(RECORD + code, "PyTorch", env=TWO).strip() == "[1, 1, 1, 2, 2, 2]"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.pytorch
+def test_a_forked_process_computes_on_one_thread_however_many_were_asked_for(run_python):
+    """The others are its parent's, and to wait for them would never end."""
+    code = """
+import os, signal
+
+model = PyTorchWrapper(torch.nn.Linear(600, 600), threads=2)
+X = X[:] * 1.5
+expected = model.predict(X), more.gemm(X, X)
+Y, backprop = model.begin_update(X)
+counts.clear()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    for came, was in zip((model.predict(X), more.gemm(X, X)), expected):
+        numpy.testing.assert_allclose(came, was, rtol=1e-4, atol=1e-4)
+    backprop(Y)
+    assert set(counts) == {1}, counts
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+more.gemm(X, X)
+assert set(counts) == {2}, counts
+"""
+    run_python(RECORD + code, "PyTorch", env=TWO)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
 @pytest.mark.pytorch
 def test_what_is_no_number_of_threads_is_refused(threads):

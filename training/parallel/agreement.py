@@ -7,7 +7,6 @@ import zlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Dict, List, Mapping, Sequence
 
-import numpy
 from spacy.attrs import (
     DEP,
     ENT_ID,
@@ -49,7 +48,7 @@ def check_settings(nlp: Language, group: Group, **options: bool) -> None:
     the logger, or the versions of their packages, the labels of their components, or options of the
     command."""
     given = {f"--{name}": is_given for name, is_given in options.items()}
-    found = {**given, **settings(nlp), **_versions(), **_labels(nlp)}
+    found = {**given, **settings(nlp), **_versions(), **_labels_in_short(nlp)}
     _check_same(found, "settings or versions", group)
 
 
@@ -63,19 +62,28 @@ def settings(nlp: Language) -> Dict[str, str]:
     return {f"[{name}]": value for name, value in _flat(config.interpolate()).items()}
 
 
+def labels(nlp: Language) -> Dict[str, List[str]]:
+    """The labels of each component, in the order of its outputs. They are found in the data. Where
+    they come out of a set, which has another order in each process, or where the data has others,
+    the same output would mean another label."""
+    found = {name: [str(label) for label in labels] for name, labels in nlp.pipe_labels.items()}
+    # Parsers tell their labels sorted, and the outputs are transitions, the frequent ones first.
+    moves = {name: pipe.move_names for name, pipe in nlp.pipeline if hasattr(pipe, "move_names")}
+    return {**found, **moves}
+
+
 def check_weights(parameters: Sequence[Parameter], group: Group) -> None:
     """Raise DisagreementError, in all processes, if their models begin with other weights."""
     weights = {parameter.name: _checksum_of(parameter.value()) for parameter in parameters}
     _check_same(weights, "initial weights", group)
 
 
-def check_corpora(examples: Sequence[Example], group: Group) -> None:
-    """Raise DisagreementError, in all processes, if they have read other documents to train on."""
-    checksums = numpy.array([doc_checksum(example.reference) for example in examples], "uint32")
-    found = {
-        "the number of documents": len(examples),
-        "the checksum of the documents": zlib.crc32(checksums.tobytes()),
-    }
+def check_corpora(number: int, checksum: int, group: Group) -> None:
+    """Raise DisagreementError, in all processes, if they have read other documents to train on.
+
+    number, checksum: Of the documents that this process has read.
+    """
+    found = {"the number of documents": number, "the checksum of the documents": checksum}
     _check_same(found, "training data", group)
 
 
@@ -126,12 +134,10 @@ def _versions() -> Dict[str, str]:
     return found
 
 
-def _labels(nlp: Language) -> Dict[str, str]:
-    """Each process finds them in its data. Where they come out of a set, which has another order in
-    each process, the same output would mean another label."""
+def _labels_in_short(nlp: Language) -> Dict[str, str]:
     return {
-        f"the labels of {name}": f"{len(labels)} with checksum {zlib.crc32(repr(labels).encode())}"
-        for name, labels in nlp.pipe_labels.items()
+        f"the labels of {name}": f"{len(names)} with checksum {zlib.crc32(repr(names).encode())}"
+        for name, names in labels(nlp).items()
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import numpy
 from thinc.api import Model, Optimizer, get_current_ops
@@ -13,7 +13,7 @@ from thinc.util import to_numpy
 from ...wrappers.weights import pack, unpack
 
 NAME = "checkpoint.safetensors"
-FORMAT = 1
+FORMAT = 2
 # The arrays that an optimizer keeps for each parameter.
 OF_PARAMETERS = ("mom1", "mom2", "averages")
 # The attribute in which spaCy's parsers keep the classes that have not occurred in training yet.
@@ -21,9 +21,16 @@ UNSEEN = "unseen_classes"
 # How many differences an error tells.
 _TOLD = 5
 
+# By the name of a component, in the order of its outputs.
+Labels = Mapping[str, Sequence[str]]
+
 
 class ResumeError(ValueError):
     """A training cannot go on from what is there."""
+
+
+class IncompleteError(ValueError):
+    """A training cannot be saved so that it could go on."""
 
 
 class Checkpoint(NamedTuple):
@@ -32,9 +39,10 @@ class Checkpoint(NamedTuple):
     header: Values of JSON.
         checkpoint: The number of this format.
         settings: What the config says, as `agreement.settings` tells it.
+        labels: Those of each component, as `agreement.labels` tells them.
         processes: How many there were.
         step, seconds: As spaCy's loop gives them to its logger.
-        data: A checksum of all batches until then.
+        data: A checksum of all documents and batches until then.
         scores: That of each evaluation until then.
         parameters: Of each that the optimizer has updated, its layer's place, its name there, and
             how often it was.
@@ -54,10 +62,17 @@ class Checkpoint(NamedTuple):
     def restore(self, models: Mapping[str, Model]) -> None:
         """Have models as they were.
 
-        Raises ValueError if they are models of another kind.
+        Raises ResumeError if they are models of another kind, or of other sizes.
         """
         for name, model in models.items():
-            model.from_bytes(self.tensors[f"models/{name}"].tobytes())
+            try:
+                model.from_bytes(self.tensors[f"models/{name}"].tobytes())
+            except ValueError as error:
+                raise ResumeError(
+                    f"The model of {name} cannot take the weights of the checkpoint, so it is "
+                    "another than it was, such as for other vectors or data. Resume with the same, "
+                    f"or train from the beginning, without --resume. What was found: {error}"
+                ) from error
         for name, unseen in self.header["unseen"].items():
             models[name].attrs[UNSEEN].intersection_update(unseen)
 
@@ -80,9 +95,9 @@ class Checkpoint(NamedTuple):
         """Where random numbers were: those of a process, by rank, or "beginning"."""
         return self.tensors[f"generators/{name}"].tobytes()
 
-    def check(self, settings: Mapping[str, str], processes: int) -> None:
-        """Raise ResumeError if a training with these settings, in so many processes, cannot go on
-        from here."""
+    def check(self, settings: Mapping[str, str], labels: Labels, processes: int) -> None:
+        """Raise ResumeError if a training with these settings and labels, in so many processes,
+        cannot go on from here."""
         of_checkpoint = self.header["processes"]
         if of_checkpoint != processes:
             raise ResumeError(
@@ -97,12 +112,37 @@ class Checkpoint(NamedTuple):
             if before.get(name) != settings.get(name)
         ]
         if differing:
-            more = f"; and {len(differing) - _TOLD} more" if len(differing) > _TOLD else ""
             raise ResumeError(
                 "The checkpoint is of a training with another config. What differs: "
-                f"{'; '.join(differing[:_TOLD])}{more}. Resume it with the config and the options "
-                "that it was begun with."
+                f"{_told(differing, '; ')}. Resume it with the config and the options that it was "
+                "begun with."
             )
+        of_components = self.header["labels"]
+        differing = [
+            f"{name}: {_difference(of_components.get(name, ()), labels.get(name, ()))}"
+            for name in sorted({*of_components, *labels})
+            if list(of_components.get(name, ())) != list(labels.get(name, ()))
+        ]
+        if differing:
+            raise ResumeError(
+                "The checkpoint is of a training with other labels, so that its weights belong to "
+                f"other outputs. What differs: {_told(differing, '; ')}. Resume it with the same "
+                "data, or train from the beginning, without --resume."
+            )
+
+
+def _told(found: List[str], between: str) -> str:
+    more = f"{between}and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    return between.join(found[:_TOLD]) + more
+
+
+def _difference(before: Sequence[str], now: Sequence[str]) -> str:
+    changes = {
+        "added": [label for label in now if label not in before],
+        "removed": [label for label in before if label not in now],
+    }
+    said = [f"{change} {_told(names, ', ')}" for change, names in changes.items() if names]
+    return " and ".join(said) or "the same in another order"
 
 
 def make(
@@ -116,14 +156,13 @@ def make(
     models: Those that are trained, by the name of their component.
     generators: By what `Checkpoint.generators` calls them.
     header: Its other values.
-    Raises ValueError if the optimizer knows a parameter that is in none of the models.
+    Raises IncompleteError if the optimizer knows a parameter that is in none of the models.
     """
+    place_of = _places(models)
+    parameters = [[place_of(key), key[1], n] for key, n in optimizer.nr_update.items()]
     tensors = {f"models/{name}": _as_array(model.to_bytes()) for name, model in models.items()}
     tensors.update({f"generators/{name}": _as_array(data) for name, data in generators.items()})
-    place_of = _places(models)
-    parameters = []
-    for i, (key, count) in enumerate(optimizer.nr_update.items()):
-        parameters.append([place_of(key), key[1], count])
+    for i, key in enumerate(optimizer.nr_update):
         for kind in OF_PARAMETERS:
             values = getattr(optimizer, kind) or {}
             if key in values:
@@ -147,17 +186,22 @@ def read(data: bytes, path: Path) -> Checkpoint:
     """What `make` has made.
 
     path: Where it was, for errors.
-    Raises ResumeError if it is damaged, or of a later version.
+    Raises ResumeError if it is damaged, or of another format.
     """
     try:
         tensors, header = unpack(data)
-        if header["checkpoint"] > FORMAT:
-            raise ValueError(f"It has format {header['checkpoint']}, and {FORMAT} is known here.")
+        number = header["checkpoint"]
     except (ValueError, KeyError) as error:
         raise ResumeError(
             f"{path} is damaged, or no checkpoint that this version of spacy-frameworks can read, "
             "so there is nothing to resume. Train from the beginning, without --resume."
         ) from error
+    if number != FORMAT:
+        raise ResumeError(
+            f"{path} has format {number}, and this version of spacy-frameworks goes on from format "
+            f"{FORMAT} alone. Resume it with the version that wrote it, or train from the "
+            "beginning, without --resume."
+        )
     return Checkpoint(header, tensors)
 
 
@@ -191,10 +235,12 @@ def _places(models: Mapping[str, Model]) -> Callable[[Tuple[int, str]], str]:
             return layers[number][0]
         elif number in shims:
             return shims[number]
-        raise ValueError(
+        # Of a layer outside of the models, the weights would be missing. Where a layer was
+        # replaced, a training that goes on has the first one again when it is given the weights.
+        raise IncompleteError(
             f"The optimizer has updated a parameter {key}, which is in no model of the trained "
-            f"components {list(models)}. Such a training cannot be resumed, so no checkpoint can "
-            "be written. Let the component's `model` hold the layer that it updates."
+            f"components {list(models)}: a component updates a layer outside of its `model`, or a "
+            "layer was replaced since the training began."
         )
 
     return place_of

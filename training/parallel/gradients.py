@@ -14,6 +14,10 @@ from ...wrappers.shim import FrameworkShim
 from .group import Group
 
 
+class RefusedError(ValueError):
+    """A model cannot be trained in several processes."""
+
+
 class Parameter(NamedTuple):
     """Something that may have a gradient, or be changed by a pass.
 
@@ -38,7 +42,7 @@ def parameters_of(models: Dict[str, Model]) -> List[Parameter]:
     """The parameters of models, each once, in an order that is the same in every process.
 
     models: By the name of their component.
-    Raises ValueError if there is a shim whose gradients cannot be summed.
+    Raises RefusedError if there is a shim whose gradients cannot be summed.
     """
     found: List[Parameter] = []
     seen: Set[int] = set()
@@ -78,7 +82,7 @@ def _of_shim(shim: Shim, place: str) -> Iterator[Parameter]:
         _check_scaling(shim._grad_scaler._enabled, place)
         yield from _of_thincs_pytorch(shim, place)
     else:
-        raise ValueError(
+        raise RefusedError(
             f"{place} keeps its gradients in a {type(shim).__name__}, in which several processes "
             "cannot sum them. Wrap the model with the wrapper of its framework from "
             "spacy_frameworks.wrappers, or train in one process."
@@ -87,7 +91,7 @@ def _of_shim(shim: Shim, place: str) -> Iterator[Parameter]:
 
 def _check_scaling(leaves_overflows_out: bool, place: str) -> None:
     if leaves_overflows_out:
-        raise ValueError(
+        raise RefusedError(
             f"{place} trains in mixed precision and leaves out a step whose gradients overflow. "
             "They may overflow in one process and not in another. Leave out mixed_precision, or "
             "train in one process."
@@ -97,7 +101,7 @@ def _check_scaling(leaves_overflows_out: bool, place: str) -> None:
 def _of_framework(shim: FrameworkShim, place: str) -> Iterator[Parameter]:
     module = shim.get_module()
     if not module.is_called():
-        raise ValueError(
+        raise RefusedError(
             f"{place} makes its parameters when it is first called, which has not been, so that "
             "each process would make its own. Initialize the model with a sample of its inputs, "
             "as `model.initialize(X=...)` in the component's `initialize`, or train in one process."

@@ -23,7 +23,13 @@ from thinc.api import Model, Optimizer
 
 from ...wrappers.patches import Held
 from ..patches import PARALLEL
-from .agreement import DisagreementError, batch_checksum, check_corpora, check_weights
+from .agreement import (
+    DisagreementError,
+    batch_checksum,
+    check_corpora,
+    check_weights,
+    doc_checksum,
+)
 from .checkpoint import UNSEEN
 from .generators import drawn_alike, restore_state
 from .gradients import Gradients, Parameter, parameters_of
@@ -53,8 +59,9 @@ class Run:
         nlp: The initialized pipeline. Where the training goes on, its models have the weights of
             there afterwards.
 
-        Raises ValueError if a component cannot be trained in several processes, and
-        DisagreementError if the processes begin with other weights.
+        Raises RefusedError if a component cannot be trained in several processes,
+        DisagreementError if the processes begin with other weights, and ResumeError if the models
+        are others than there.
         """
         self.group, self.progress = group, progress
         self.words = 0
@@ -71,15 +78,20 @@ class Run:
     def create_train_batches(
         self, nlp: Language, corpus: Corpus, batcher: Any, max_epochs: int
     ) -> Batches:
+        def read(nlp: Language) -> Iterator[Example]:
+            for example in corpus(nlp):
+                # Before anything else is done with it: components may write into both docs.
+                self.progress.drawn(doc_checksum(example.reference))
+                yield example
+
         def compared(nlp: Language) -> List[Example]:
-            examples = list(corpus(nlp))
-            check_corpora(examples, self.group)
+            examples = list(read(nlp))
+            check_corpora(len(examples), self.progress.data, self.group)
             return examples
 
-        # A corpus that is streamed is read again in each epoch, and its batches alone are compared.
-        is_streamed = max_epochs < 0
-        read = corpus if is_streamed or self.group.size == 1 else compared
-        return _create_train_batches(nlp, read, batcher, max_epochs)
+        # A corpus that is streamed is read again in each epoch, and of the processes, its batches
+        # alone are compared.
+        return _create_train_batches(nlp, read if max_epochs < 0 else compared, batcher, max_epochs)
 
     def train_while_improving(
         self,

@@ -90,8 +90,8 @@ class Output:
             )
         return self.checkpoint.read_bytes()
 
-    def finish(self) -> None:
-        """The training is over: there is nothing to resume."""
+    def remove_checkpoint(self) -> None:
+        """There is nothing to resume: the training is over, or cannot go on from here."""
         self.checkpoint.unlink(missing_ok=True)
 
     def _put_in_place(self, name: str) -> None:

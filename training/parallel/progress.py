@@ -8,14 +8,15 @@ random numbers are put as they were.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from timeit import default_timer
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from thinc.api import Model, Optimizer
 
 from . import checkpoint, generators
-from .checkpoint import Checkpoint, ResumeError
+from .checkpoint import Checkpoint, IncompleteError, Labels, ResumeError
 from .group import Group
 from .output import Output
 
@@ -23,19 +24,32 @@ Scores = Tuple[float, Dict[str, Any]]
 
 
 class Progress:
-    """Of one training, as one of its processes sees it."""
+    """Of one training, as one of its processes sees it.
 
-    def __init__(self, group: Group, settings: Mapping[str, str], output: Optional[Output] = None):
+    data: A checksum of all documents and batches until now.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        settings: Mapping[str, str],
+        labels: Callable[[], Labels],
+        output: Optional[Output] = None,
+    ):
         """
         settings: What its config says.
+        labels: Returns those that its components have now.
         output: Where the process of rank 0 saves it. None if it is not saved.
         """
         self.group, self.settings, self.output = group, settings, output
+        self.labels, self._labels_at_first = labels, labels()
+        self.data = 0
         # Where it goes on, until it is there.
         self._ahead: Optional[Checkpoint] = None
         self._scores: Iterator[float] = iter(())
         self._beginning = b""
-        self._data = 0
+        # Until it was found that it cannot be resumed.
+        self._is_saved = True
         self._seconds_before, self._began = 0.0, default_timer()
 
     def resume(self) -> None:
@@ -51,7 +65,9 @@ class Progress:
         if self.group.rank == 0:
             try:
                 found = self.output.read_checkpoint()
-                checkpoint.read(found, self.output.checkpoint).check(self.settings, self.group.size)
+                checkpoint.read(found, self.output.checkpoint).check(
+                    self.settings, self._labels_at_first, self.group.size
+                )
             except ResumeError as error:
                 found = error
         found = self.group.from_first(found)
@@ -63,7 +79,7 @@ class Progress:
     def restore(self, models: Mapping[str, Model]) -> None:
         """Have models with the weights of where it goes on.
 
-        Raises ValueError if they are other models.
+        Raises ResumeError if they are other models.
         """
         if self._ahead is not None:
             self._ahead.restore(models)
@@ -87,11 +103,11 @@ class Progress:
         return self._beginning
 
     def drawn(self, checksum: int) -> None:
-        """A batch was drawn.
+        """A document was read, or a batch was drawn.
 
-        checksum: Of the batch, the same in each process.
+        checksum: Of the document or the batch, the same in each process.
         """
-        self._data = zlib.crc32(b"%d" % checksum, self._data)
+        self.data = zlib.crc32(b"%d" % checksum, self.data)
 
     def scores(self, evaluate: Callable[[], Scores]) -> Scores:
         """What an evaluation gives, or what it gave before."""
@@ -110,11 +126,12 @@ class Progress:
         for _, info, _ in steps:
             if info["step"] == header["step"]:
                 break
-        if self._data != header["data"]:
+        if self.data != header["data"]:
             raise ResumeError(
-                f"The batches until step {header['step']} are not those that the checkpoint was "
-                "trained on: the training data, or what makes batches of it, has changed. Resume "
-                "with the same data, or train from the beginning, without --resume."
+                f"The documents and batches until step {header['step']} are not those that the "
+                "checkpoint was trained on: the training data, its annotation, or what makes "
+                "batches of it, has changed. Resume with the same data, or train from the "
+                "beginning, without --resume."
             )
         resumed.restore_optimizer(models, optimizer)
         generators.restore_state(resumed.generators(self.group.rank))
@@ -126,6 +143,7 @@ class Progress:
         self, info: Mapping[str, Any], models: Mapping[str, Model], optimizer: Optimizer
     ) -> None:
         """Put the models that spaCy has written in their place, and save what it takes to go on.
+        Where that is not possible, the training itself goes on, with one warning.
 
         info: What spaCy's loop gave for the step.
         """
@@ -134,17 +152,43 @@ class Progress:
         states = self.group.gathered(generators.saved_state())
         if self.group.rank == 0:
             self.output.publish()
-            self.output.write_checkpoint(
-                checkpoint.make(
-                    models,
-                    optimizer,
-                    {"beginning": self._beginning, **dict(enumerate(states))},
-                    settings=self.settings,
-                    processes=self.group.size,
-                    data=self._data,
-                    scores=[float(score) for score, _ in info["checkpoints"]],
-                    step=info["step"],
-                    seconds=info["seconds"],
-                )
-            )
+            if self._is_saved:
+                self._save(self.output, info, models, optimizer, states)
         generators.begin_anew(models)
+
+    def _save(
+        self,
+        output: Output,
+        info: Mapping[str, Any],
+        models: Mapping[str, Model],
+        optimizer: Optimizer,
+        states: List[bytes],
+    ) -> None:
+        try:
+            if self.labels() != self._labels_at_first:
+                raise IncompleteError(
+                    "Labels were added since it began, and one that goes on begins without them."
+                )
+            data = checkpoint.make(
+                models,
+                optimizer,
+                {"beginning": self._beginning, **dict(enumerate(states))},
+                settings=self.settings,
+                processes=self.group.size,
+                labels=self._labels_at_first,
+                data=self.data,
+                scores=[float(score) for score, _ in info["checkpoints"]],
+                step=info["step"],
+                seconds=info["seconds"],
+            )
+        except IncompleteError as error:
+            self._is_saved = False
+            # It would be of an earlier training, or of a step long ago.
+            output.remove_checkpoint()
+            warnings.warn(
+                "This training cannot be resumed if it is ended, so no checkpoint is written. "
+                f"{error}",
+                stacklevel=2,
+            )
+        else:
+            output.write_checkpoint(data)

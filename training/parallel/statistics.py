@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 import numpy
 from thinc.api import Model, get_array_module
 
-from .gradients import Parameter
+from .gradients import Parameter, RefusedError
 
 Values = List[Tuple[Parameter, Any]]
 
@@ -29,7 +29,7 @@ class Statistics:
 
         updated: The names of the parameters that an optimizer may have changed already, in steps in
             which the module took part in other processes alone.
-        Raises ValueError if a pass has changed floats in a module.
+        Raises RefusedError if a pass has changed floats in a module.
         """
         for shim, values in list(self._before.items()):
             if any(parameter.get() is not None for parameter, _ in values):
@@ -42,7 +42,7 @@ class Statistics:
     def _check(self, parameter: Parameter, before: Any) -> None:
         is_float = numpy.issubdtype(before.dtype, numpy.floating)
         if is_float and not get_array_module(before).array_equal(before, parameter.value()):
-            raise ValueError(
+            raise RefusedError(
                 f"A pass in training has changed {parameter.name}, as batch normalization changes "
                 "its running mean: each process would have its own. Use a layer that does without, "
                 "such as LayerNorm, or train in one process."

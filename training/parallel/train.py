@@ -14,7 +14,7 @@ from spacy.training import loop as spacys
 from spacy.training.initialize import init_nlp
 from thinc.api import Config, fix_random_seed
 
-from .agreement import check_settings, settings
+from .agreement import check_settings, labels, settings
 from .group import Group
 from .loop import Run, in_the_loop
 from .output import Output
@@ -54,14 +54,14 @@ def train(
     use_gpu, stdout, stderr: As spaCy's.
     Returns the pipeline, and where it was saved.
 
-    Raises DisagreementError, in all processes, if they do not train the same; ValueError if a
+    Raises DisagreementError, in all processes, if they do not train the same; RefusedError if a
     component cannot be trained in several; and ResumeError, in all of them, if the training
     cannot go on from what is there.
     """
     # All save, or resume, or none: each takes part in what the others send then.
     check_settings(nlp, group, output=output_path is not None, resume=resume)
     output = None if output_path is None else Output(output_path)
-    progress = Progress(group, settings(nlp), output)
+    progress = Progress(group, settings(nlp), lambda: labels(nlp), output)
     if resume:
         progress.resume()
     if group.rank:
@@ -74,7 +74,7 @@ def train(
                 nlp, output.scratch, use_gpu=use_gpu, stdout=output.named_on(stdout), stderr=stderr
             )
             output.publish()
-            output.finish()
+            output.remove_checkpoint()
         return nlp, output.path / spacys.DIR_MODEL_LAST
 
 

@@ -12,7 +12,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import numbers, to_dlpack
+from ..arrays import from_dlpack, numbers, to_dlpack
 from ..framework import require
 
 # In bytes. Memory that begins at a multiple of it is taken as it is on CPU, other is copied.
@@ -30,7 +30,7 @@ def is_tensor(obj: Any) -> bool:
 def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[str] = None) -> Any:
     """A NumPy or CuPy array as a `jax.Array`.
 
-    NumPy's memory is copied: JAX takes for granted that its arrays never change.
+    The memory is copied: JAX takes for granted that its arrays never change.
 
     requires_grad (bool): JAX's arrays have no such mark.
     device (str): Where the array shall be, such as "cpu:0" or "gpu:0". If None, it follows Thinc's
@@ -61,13 +61,13 @@ def tensor2xp(jax_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     is_narrow = is_float(jax_tensor) and jax_tensor.dtype.itemsize < 4
     tensor = jax_tensor.astype("float32") if is_narrow else jax_tensor
     if not is_on_cpu(tensor) and not isinstance(ops, NumpyOps):
-        return cupy.from_dlpack(tensor).copy()
+        return from_dlpack(tensor)
     array: Any = numpy.array(tensor)
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
 
 
 class _Capsule:
-    """Lends a CuPy array to JAX, which asks for the device too."""
+    """Hands a CuPy array to JAX, which asks for the device too."""
 
     def __init__(self, array: Any):
         self._array = array

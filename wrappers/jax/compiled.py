@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import jax
 import numpy
 
+from ..module import check_returned
 from .arrays import is_float
 from .models import Pass, PureModel, Rebuild
 from .rows import are_close, are_equal, bucket, count_rows, cut_off, fill_up, other_rows
@@ -106,16 +107,10 @@ class CompiledModel:
         ) -> Tuple[List[Any], List[Any]]:
             # What was added to a batch takes no part: the gradient of its outputs is zero.
             found: List[Any] = [None] * len(specs)
+            check_returned(handed, jax.tree_util.tree_leaves(outputs))
             for output, gradient in zip(handed, gradients):
                 if not is_float(output):
                     continue
-                if id(output) not in places:
-                    raise ValueError(
-                        "Expected gradients for the arrays that the model returned, but got one "
-                        f"for another array, of shape {tuple(output.shape)}. Compute in the model "
-                        "what comes of its outputs, and hand over in convert_outputs the very "
-                        "arrays that it was given, with their gradients."
-                    )
                 shape, _ = specs[places[id(output)]]
                 found[places[id(output)]] = fill_up(gradient, shape[0], 0) if shape else gradient
             d_outputs = [

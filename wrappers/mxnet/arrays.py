@@ -12,7 +12,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import numbers, to_dlpack
+from ..arrays import from_dlpack, numbers, to_dlpack
 
 # MXNet has none of these; ids and lengths fit into the signed ones.
 _CASTS = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "int16": "int32"}
@@ -28,7 +28,8 @@ def is_tensor(obj: Any) -> bool:
 def xp2tensor(xp_tensor: ArrayXd, requires_grad: bool = False, device: Optional[Any] = None) -> Any:
     """A NumPy or CuPy array as an NDArray.
 
-    NumPy's memory is copied: MXNet would make the caller's array read-only.
+    The memory is copied: MXNet would make the caller's NumPy array read-only, and it computes on a
+    stream of its own, which CuPy does not wait for.
 
     device (mxnet.Context): Where the array shall be. If None, it follows Thinc's ops.
 
@@ -73,13 +74,13 @@ def _check_numbers(array: numpy.ndarray) -> None:
 
 
 def tensor2xp(mx_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
-    """An NDArray as an array; float16 becomes float32.
+    """An NDArray as an array; float16 becomes float32. The memory is copied.
 
     ops (Ops): Decides between NumPy and CuPy. If None, the NDArray's context does.
     """
     tensor = mx_tensor.detach()
-    if tensor.context.device_type == "gpu" and not isinstance(ops, NumpyOps):
-        array = cupy.fromDlpack(tensor.to_dlpack_for_write())
+    if not is_on_cpu(tensor) and not isinstance(ops, NumpyOps):
+        array = from_dlpack(tensor.to_dlpack_for_read())
     else:
         array = tensor.asnumpy()
         array = array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
@@ -102,6 +103,11 @@ def zeros_like(tensor: Any) -> Any:
 def takes_gradient(tensor: Any) -> bool:
     """Whether a tensor that a network is called with gets a gradient."""
     return tensor.grad is not None
+
+
+def is_on_cpu(mx_tensor: Any) -> bool:
+    """Whether an NDArray is in the memory that NumPy sees."""
+    return bool(mx_tensor.context.device_type == "cpu")
 
 
 def memory(mx_tensor: Any, is_read: bool = True) -> numpy.ndarray:

@@ -259,15 +259,13 @@ def _finish(computed: Sequence[mx.nd.NDArray]) -> None:
 
 def _array(tensor: mx.nd.NDArray, is_read: bool = True) -> Any:
     """An array, on CPU of the same memory, so that the optimizer writes where MXNet reads."""
-    on_cpu = tensor.context.device_type == "cpu"
-    return (
-        memory(tensor, is_read) if on_cpu and tensor.dtype != numpy.float16 else tensor2xp(tensor)
-    )
+    is_shared = arrays.is_on_cpu(tensor) and tensor.dtype != numpy.float16
+    return memory(tensor, is_read) if is_shared else tensor2xp(tensor)
 
 
 def _set(tensor: mx.nd.NDArray, value: Any, is_read: bool = True) -> None:
     """Assign an array, or a number to each place."""
-    if tensor.context.device_type != "cpu":
+    if not arrays.is_on_cpu(tensor):
         is_array = hasattr(value, "shape")
         tensor[:] = xp2tensor(value, device=tensor.context) if is_array else value
     elif not _is_memory_of(tensor, value):

@@ -36,15 +36,19 @@ def xp2tensor(
         # a module writes into its input.
         with torch.inference_mode(False):
             return xp2tensor(xp_tensor, requires_grad, device)
+    # PyTorch knows no negative strides and no read-only memory.
     if is_cupy_array(xp_tensor):
-        tensor = torch.from_dlpack(xp_tensor)
+        tensor = torch.from_dlpack(xp_tensor if _goes_forward(xp_tensor) else xp_tensor.copy())
     else:
         array = numbers(xp_tensor)
-        # PyTorch knows no read-only memory and no negative strides.
-        shared = array.flags.writeable and min(array.strides, default=0) >= 0
+        shared = array.flags.writeable and _goes_forward(array)
         tensor = torch.from_numpy(array if shared else array.copy())
     tensor = tensor.to(device if device is not None else get_torch_default_device())
     return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _goes_forward(array: Any) -> bool:
+    return min(array.strides, default=0) >= 0
 
 
 def tensor2xp(torch_tensor: torch.Tensor, *, ops: Optional[Ops] = None) -> ArrayXd:

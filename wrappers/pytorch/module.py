@@ -6,7 +6,17 @@ import contextlib
 import copy
 import itertools
 import pickle
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from thinc.shims import PyTorchGradScaler
@@ -18,8 +28,10 @@ from ..threads import on_threads
 from ..tree import leaves
 from . import arrays, pickles
 from .arrays import is_tensor, tensor2xp, xp2tensor
+from .process import on_torchs_threads
 
 _is_lazy = torch.nn.parameter.is_lazy
+_Tensors = Mapping[str, Optional[torch.Tensor]]
 
 # What is saved by a function of the user's: bytes, under its name.
 _SERIALIZED = {"serialize_model": "uint8"}
@@ -51,11 +63,10 @@ class PyTorchModule(FrameworkModule):
     ):
         """The arguments of `PyTorchWrapper` besides those that all modules have."""
         device = torch.device(device)
-        if grad_scaler is None:
-            # On CPU, autocast computes in bfloat16, whose exponents reach as far as float32's.
-            grad_scaler = PyTorchGradScaler(mixed_precision and device.type == "cuda")
         self._mixed_precision = mixed_precision
-        self._grad_scaler = grad_scaler
+        # What the user gave, for a module like this one on another device.
+        self._given_scaler = grad_scaler
+        self._grad_scaler = scaler_for(device, grad_scaler, mixed_precision)
         self._serialize_model = serialize_model
         self._deserialize_model = deserialize_model
         # Whether the model writes into its inputs, by mode: found out in the first pass of each.
@@ -63,15 +74,15 @@ class PyTorchModule(FrameworkModule):
         # Which mode the layers are in, training or not, but for those that the user has put in
         # another one; None if that is not known.
         self._mode: Optional[bool] = model.training
-        # Where the parameters are, when they were needed.
-        self._holders: Optional[List[Mapping[str, Optional[torch.Tensor]]]] = None
-        grad_scaler.to_(device)
+        # Where the parameters and buffers are, when they were needed.
+        self._found: Optional[Tuple[List[_Tensors], List[_Tensors]]] = None
+        self._grad_scaler.to_(device)
         super().__init__(model, device, **shared)
 
     def options(self) -> Dict[str, Any]:
         return {
             "mixed_precision": self._mixed_precision,
-            "grad_scaler": self._grad_scaler,
+            "grad_scaler": self._given_scaler,
             "serialize_model": self._serialize_model,
             "deserialize_model": self._deserialize_model,
         }
@@ -126,7 +137,7 @@ class PyTorchModule(FrameworkModule):
         return torch.autocast(device, enabled=self._mixed_precision)
 
     def _on_threads(self) -> on_threads:
-        return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
+        return on_torchs_threads(self.threads)
 
     def thread_state(self) -> Any:
         device, autocast = self.device.type, None
@@ -163,6 +174,10 @@ class PyTorchModule(FrameworkModule):
             return self._run(inputs, is_train=False)
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
+        if torch.is_inference_mode_enabled():
+            # Nothing is recorded in it.
+            with torch.inference_mode(False):
+                return self.begin_update(inputs)
         self._switch(True)
         # Autocast must not be on in the backward pass.
         with torch.enable_grad(), self._autocast(), self._on_threads():
@@ -176,6 +191,10 @@ class PyTorchModule(FrameworkModule):
             *args: Any,
             **kwargs: Any,
         ) -> List[Optional[torch.Tensor]]:
+            if torch.is_inference_mode_enabled():
+                # Gradients that are made in it cannot be added to outside of it.
+                with torch.inference_mode(False):
+                    return go_back(outputs, gradients, *args, **kwargs)
             pairs = [pair for pair in zip(outputs, gradients) if pair[0].requires_grad]
             for tensor in d_inputs:
                 tensor.grad = None
@@ -228,11 +247,9 @@ class PyTorchModule(FrameworkModule):
         """Give each gradient memory of its own. Where a parameter or an input was a view, PyTorch
         keeps a view of what it was handed, or of another's gradient; and Thinc's layers write into
         the arrays that they hand over and get."""
-        if self._holders is None:
-            # To go through all modules takes as long as a small one's pass.
-            self._holders = [module._parameters for module in self.model.modules()]
+        holders, _ = self._holders()
         # Tied ones once.
-        owners = {id(tensor): tensor for holder in self._holders for tensor in holder.values()}
+        owners = {id(tensor): tensor for holder in holders for tensor in holder.values()}
         seen = {gradient.untyped_storage().data_ptr() for gradient in handed}
         for owner in (*owners.values(), *d_inputs):
             gradient = None if owner is None else owner.grad
@@ -267,7 +284,41 @@ class PyTorchModule(FrameworkModule):
         step = outputs.grad_fn if is_tensor(outputs) else None
         if step is not None and step.name() in _KEEP_NO_RESULT:
             return tensor2xp(outputs.detach())
-        return super().outputs_to_xp(outputs)
+        return convert_recursive(is_tensor, self._output_to_xp, outputs)
+
+    def _output_to_xp(self, output: torch.Tensor) -> Any:
+        # One that is recorded is copied in any case.
+        if output.grad_fn is None and self._holds(output):
+            output = output.clone()
+        return tensor2xp(output)
+
+    def _holds(self, output: torch.Tensor) -> bool:
+        """Whether an output is in the memory of a parameter or buffer, as the first rows of a table
+        of positions are: whoever writes into that array would change the model."""
+        if output.layout is not torch.strided:
+            return False
+        memory = output.untyped_storage()
+        start = memory.data_ptr()
+        end = start + memory.nbytes()
+        # Each prediction waits for this loop.
+        for holder in filter(None, itertools.chain(*self._holders())):
+            for tensor in holder.values():
+                try:
+                    if tensor is not None and start <= tensor.data_ptr() < end:
+                        return True
+                except (RuntimeError, ValueError):
+                    # Sparse, or not made yet. To ask for that first takes as long as all the rest.
+                    continue
+        return False
+
+    def _holders(self) -> Tuple[List[_Tensors], List[_Tensors]]:
+        """Where the modules have their parameters, and where they have their buffers."""
+        if self._found is None:
+            # To go through all modules takes as long as a small one's pass.
+            modules = list(self.model.modules())
+            parameters = [module._parameters for module in modules]
+            self._found = parameters, [module._buffers for module in modules]
+        return self._found
 
     def leaves_overflows_out(self) -> bool:
         return bool(self._grad_scaler._enabled)
@@ -366,7 +417,10 @@ class PyTorchModule(FrameworkModule):
 
     def copied(self) -> PyTorchModule:
         copied = super().copied()
-        copied._grad_scaler = copy.deepcopy(self._grad_scaler)
+        # Together, since they may be one.
+        copied._given_scaler, copied._grad_scaler = copy.deepcopy(
+            (self._given_scaler, self._grad_scaler)
+        )
         return copied
 
     def copied_model(self) -> torch.nn.Module:
@@ -383,6 +437,19 @@ class PyTorchModule(FrameworkModule):
     @classmethod
     def restored(cls, state: Any, device: Any, input_spec: Any) -> Any:
         return pickle.loads(state) if isinstance(state, bytes) else state
+
+
+def scaler_for(
+    device: torch.device, given: Optional[PyTorchGradScaler], mixed_precision: bool
+) -> PyTorchGradScaler:
+    """The scaler for a device: one that is off, except on a GPU. Thinc's runs nowhere else, and on
+    CPU autocast computes in bfloat16, whose exponents reach as far as float32's.
+
+    given: The user's. If None, one with default settings, that is on with mixed precision.
+    """
+    if device.type != "cuda":
+        return PyTorchGradScaler(False)
+    return PyTorchGradScaler(mixed_precision) if given is None else given
 
 
 def _autocast_depth() -> int:

@@ -11,8 +11,9 @@ from thinc.types import DeviceTypes, Floats1d, Floats2d, FloatsXd, Ints2d
 
 from ..framework import is_installed
 from ..ops import LAYER_NORM_EPS, FasterNumpyOps, warn_once
-from ..process import runs_here, started
+from ..process import runs_here, started, this_thread
 from ..threads import on_threads
+from .process import on_torchs_threads
 from .processor import ONEDNN_PRODUCTS, has_bfloat16, has_onednn, is_faster_on_onednn
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class PyTorchOps(FasterNumpyOps):
         is_plain = X.ndim == 2 and all(a.dtype == numpy.float32 for a in (X, W, b))
         if not is_plain or X.size * len(W) < self._min_products or not runs_here("pytorch"):
             return super().affine(X, W, b)
-        return self._affine(X, W.T, b)
+        with this_thread.passing:
+            return self._affine(X, W.T, b)
 
     def _affine(self, x: Any, y: Any, b: Optional[Any]) -> Any:
         """The product of two matrices, plus a row if there is one."""
@@ -91,9 +93,11 @@ class PyTorchOps(FasterNumpyOps):
             return torch.addmm(bias, X, Y).numpy()
 
     def _on_threads(self) -> on_threads:
-        import torch
+        return on_torchs_threads(self.threads)
 
-        return on_threads(self.threads, torch.get_num_threads, torch.set_num_threads)
+    def _takes(self, size: int) -> bool:
+        """Whether PyTorch's kernel is faster on an array of this size, and can run here."""
+        return size >= self._min_size and runs_here("pytorch")
 
     def adam(
         self,
@@ -116,58 +120,64 @@ class PyTorchOps(FasterNumpyOps):
             array.flags.c_contiguous and array.flags.writeable and array.shape == weights.shape
             for array in arrays
         )
-        if weights.size < self._min_size or not is_plain or not _has_adam():
+        if not self._takes(weights.size) or not is_plain or not _has_adam():
             return super().adam(
                 weights, gradient, mom1, mom2, beta1, beta2, eps, learn_rate, mod_rate
             )
-        W, dW, m1, m2 = (torch.from_numpy(array) for array in arrays)
-        with self._on_threads():
+        with this_thread.passing, self._on_threads():
+            W, dW, m1, m2 = (torch.from_numpy(array) for array in arrays)
             _adam(W, dW, m1, m2, lr=learn_rate, beta1=beta1, beta2=beta2, eps=eps)
         gradient.fill(0)
         return weights, gradient, mom1, mom2
 
     def _layer_norm(self, X: Any, G: Any, b: Any) -> Tuple[Any, Callable[[Any], Tuple]]:
         """PyTorch's layer normalization and its gradients."""
-        if X.size < self._min_size or not X.size:
-            return super()._layer_norm(X, G, b)
+        in_numpy = super()._layer_norm
+        if not self._takes(X.size) or not X.size:
+            return in_numpy(X, G, b)
         import torch
 
-        x, weight, bias = _tensor(X), _tensor(G), _tensor(b)
         shape = [X.shape[1]]
-        with self._on_threads():
-            Y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, LAYER_NORM_EPS)
+        with this_thread.passing, self._on_threads():
+            x, weight, bias = _tensor(X), _tensor(G), _tensor(b)
+            y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, LAYER_NORM_EPS)
+            Y = y.numpy()
 
         def get_gradients(dY: Any) -> Tuple:
+            if not runs_here("pytorch"):
+                # It did before the process was forked.
+                return in_numpy(X, G, b)[1](dY)
             backward = torch.ops.aten.native_layer_norm_backward
             asked_for = [True, True, True]
-            with self._on_threads():
+            with this_thread.passing, self._on_threads():
                 gradients = backward(_tensor(dY), x, shape, mean, rstd, weight, bias, asked_for)
-            return tuple(gradient.numpy() for gradient in gradients)
+                return tuple(gradient.numpy() for gradient in gradients)
 
-        return Y.numpy(), get_gradients
+        return Y, get_gradients
 
     def update_averages(
         self, ema: FloatsXd, weights: FloatsXd, t: int, max_decay: float = 0.9999
     ) -> None:
         """The moving average of a parameter, in one pass over the memory."""
-        if ema.size < self._min_size or not (ema.flags.writeable and weights.flags.writeable):
+        is_writeable = ema.flags.writeable and weights.flags.writeable
+        if not self._takes(ema.size) or not is_writeable:
             super().update_averages(ema, weights, t, max_decay)
         else:
             import torch
 
             decay = min((1.0 + t) / (10.0 + t), max_decay)
-            with self._on_threads():
+            with this_thread.passing, self._on_threads():
                 torch.from_numpy(ema).lerp_(torch.from_numpy(weights), 1 - decay)
 
     def gather_add(self, table: Floats2d, indices: Ints2d) -> Floats2d:
         """For each row of indices, the sum of the rows of the table that they name."""
-        if indices.size * table.shape[1] < self._min_size or not indices.size:
+        if not self._takes(indices.size * table.shape[1]) or not indices.size:
             return super().gather_add(table, indices)
         import torch
 
-        rows = torch.from_numpy(indices.astype("int64"))
         try:
-            with self._on_threads():
+            with this_thread.passing, self._on_threads():
+                rows = torch.from_numpy(indices.astype("int64"))
                 return torch.nn.functional.embedding_bag(rows, _tensor(table), mode="sum").numpy()
         except RuntimeError:
             # A row that is not there, for which NumpyOps has the error that Thinc's users know.
@@ -189,7 +199,8 @@ def _has_adam() -> bool:
     import torch
 
     try:
-        _adam(*torch.zeros((4, 1)), lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8)
+        with this_thread.passing:
+            _adam(*torch.zeros((4, 1)), lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8)
     except (AttributeError, RuntimeError):
         return False
     return True

@@ -40,7 +40,7 @@ def PyTorchWrapper(
     mixed_precision (bool): Run the forward pass under `torch.autocast`: in float16 on a GPU, in
         bfloat16 on CPU.
     grad_scaler (thinc.api.PyTorchGradScaler): Scales gradients against underflow in float16. If
-        None, one with default settings where mixed precision runs on a GPU.
+        None, one with default settings where mixed precision runs on a GPU. It is off on CPU.
     device (torch.device): If None, it follows Thinc's ops.
     serialize_model, deserialize_model (Callable): module -> bytes, and (module, bytes, device) ->
         module, in place of safetensors; for modules whose state is more than tensors.

@@ -13,7 +13,7 @@ from thinc.compat import cupy
 from thinc.types import ArrayXd
 from thinc.util import is_cupy_array
 
-from ..arrays import native, to_dlpack
+from ..arrays import from_dlpack, native, to_dlpack
 from ..framework import require
 
 
@@ -31,8 +31,8 @@ def xp2tensor(
 ) -> Any:
     """A NumPy or CuPy array as a tensor.
 
-    NumPy's memory is copied: TensorFlow computes only on memory that is aligned to 64 bytes, which
-    NumPy does not promise.
+    The memory is copied: TensorFlow computes only on memory that is aligned to 64 bytes, which
+    NumPy does not promise, and on a stream of its own, which CuPy does not wait for.
 
     requires_grad (bool): Whether a variable shall be trainable. TensorFlow's tensors have no such
         mark.
@@ -53,7 +53,7 @@ def xp2tensor(
 
 
 def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
-    """A tensor as an array; 16-bit floats become float32.
+    """A tensor as an array; 16-bit floats become float32. The memory is copied.
 
     ops (Ops): Decides between NumPy and CuPy. If None, the tensor's device does.
     """
@@ -62,12 +62,16 @@ def tensor2xp(tf_tensor: Any, *, ops: Optional[Ops] = None) -> ArrayXd:
     tensor = tf_tensor if isinstance(tf_tensor, tf.Tensor) else tf.convert_to_tensor(tf_tensor)
     if tensor.dtype.is_floating and tensor.dtype.size < 4:
         tensor = tf.cast(tensor, tf.float32)
-    on_gpu = "GPU" in tensor.device
-    if on_gpu and not isinstance(ops, NumpyOps):
-        return cupy.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
+    if not is_on_cpu(tensor) and not isinstance(ops, NumpyOps):
+        return from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
     # Of a scalar, numpy() makes a NumPy scalar.
     array: Any = numpy.asarray(tensor.numpy())
     return array if ops is None or isinstance(ops, NumpyOps) else cupy.asarray(array)
+
+
+def is_on_cpu(tensor: Any) -> bool:
+    """Whether a tensor is in the memory that NumPy sees."""
+    return "GPU" not in tensor.device
 
 
 def on_device(name: Optional[str]) -> ContextManager[Any]:

@@ -171,6 +171,11 @@ class TensorFlowModule(FrameworkModule):
             with on_device(self.device):
                 d_sources = get_gradients(outputs, gradients)
             self._add_gradients(dict(zip(named, d_sources[len(d_inputs) :])))
+            if not all(map(arrays.is_on_cpu, gradients)):
+                # They and the inputs are in memory of CuPy's, which may be something else's as
+                # soon as nothing holds them, whatever TensorFlow's stream still has to do with it.
+                with on_device(self.device):
+                    tf.raw_ops.SyncDevice()
             by_id = {id(tensor): grad for tensor, grad in zip(d_inputs, d_sources)}
             return [by_id.get(id(tensor)) for tensor in tensors]
 

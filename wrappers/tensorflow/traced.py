@@ -13,6 +13,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import tensorflow as tf
 from thinc.types import ArgsKwargs
 
+from ..module import check_returned
+
 # From output tensors and their gradients to the gradients of what was asked for.
 GetGradients = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], List[Any]]
 
@@ -47,8 +49,11 @@ class TracedNetwork:
             tape.watch(sources)
             outputs = self._function(tuple(inputs.args), inputs.kwargs)
 
-        def get_gradients(outputs: Sequence[Any], gradients: Sequence[Any]) -> List[Any]:
-            return list(tape.gradient(outputs, sources, output_gradients=gradients))
+        returned = tf.nest.flatten(outputs, expand_composites=True)
+
+        def get_gradients(handed: Sequence[Any], gradients: Sequence[Any]) -> List[Any]:
+            check_returned(handed, returned)
+            return list(tape.gradient(handed, sources, output_gradients=gradients))
 
         return outputs, get_gradients
 
@@ -123,7 +128,8 @@ class _Trace:
         returned = {id(t): output for t, output in zip(self._function.graph.outputs, outputs)}
         needed = [returned.get(id(t), t) for t in backward.captured_inputs]
 
-        def get_gradients(_: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]) -> List[Any]:
+        def get_gradients(handed: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]) -> List[Any]:
+            check_returned(handed, outputs[:1])
             if not gradients:
                 return [None] * len(sources)
             found = backward.inference_fn.call_flat(*gradients, *needed)

@@ -113,6 +113,7 @@ def keras_subclass(
 ) -> Callable[[ClassT], ClassT]:
     """Decorate a subclassed Keras model as Thinc's wrapper demands it. `TensorFlowWrapper` takes
     undecorated ones too; a decorated one is compiled, and copied by its constructor's arguments.
+    Its subclasses are compiled, but copied as undecorated ones are.
 
     name (str): A name for the class.
     X, Y (Any): A sample of the input and of the output.
@@ -130,6 +131,9 @@ def keras_subclass(
         # Not functools.wraps: Keras reads signatures, and stumbles over one that is not its own.
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             constructor(self, *args, **kwargs)
+            if type(self) is not keras_class:
+                # A subclass, which hands on what may be other arguments than its own.
+                return
             try:
                 srsly.json_dumps([args, kwargs])
             except Exception as error:

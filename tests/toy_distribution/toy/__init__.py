@@ -31,6 +31,13 @@ class Tensor:
         # What the last backward pass has found, if a gradient is required.
         self.gradient: Optional[numpy.ndarray] = None
 
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        return self.values.shape
+
+    def __mul__(self, factor: float) -> Tensor:
+        return Tensor(self.values * factor)
+
 
 class Parameter:
     """Values that belong to a module. What is not trainable gets no gradient."""

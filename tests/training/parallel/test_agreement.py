@@ -7,6 +7,7 @@ from typing import Any, List
 import pytest
 import spacy
 from spacy.cli.init_config import init_config
+from spacy.tokens import Doc, DocBin
 from spacy_frameworks.commands.train import train
 from spacy_frameworks.training.parallel.agreement import (
     DisagreementError,
@@ -14,6 +15,8 @@ from spacy_frameworks.training.parallel.agreement import (
     settings,
 )
 from spacy_frameworks.training.parallel.group import Group
+
+from . import components  # noqa: F401 (registers what configs name)
 
 
 class First(Group):
@@ -67,6 +70,22 @@ def test_paths_may_differ_in_sections_of_paths_too_and_the_logger():
         found.append(settings(spacy.util.load_model_from_config(config, auto_fill=True)))
     assert found[0] == found[1]
     assert found[0]["[corpora.train.path]"] == "None"
+
+
+def test_what_several_processes_cannot_train_is_one_message(tmp_path, capsys):
+    config = init_config(lang="en", pipeline=["tagger"], silent=True)
+    config["components"]["tagger"]["model"] = {
+        "@architectures": "test.OtherShim.v1",
+        "tok2vec": {"@architectures": "spacy.Tok2VecListener.v1", "width": 96},
+    }
+    docs = [Doc(spacy.blank("en").vocab, words=["Yes", "."], tags=["UH", "."])]
+    DocBin(docs=docs).to_disk(tmp_path / "docs.spacy")
+    config["paths"].update(train=str(tmp_path / "docs.spacy"), dev=str(tmp_path / "docs.spacy"))
+    config.to_disk(tmp_path / "config.cfg")
+    with pytest.raises(SystemExit):
+        train(tmp_path / "config.cfg", None, First(), overrides={})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "keeps its gradients in a Shim, in which several processes cannot sum them" in said
 
 
 def test_each_process_says_what_is_wrong_with_its_config(tmp_path, capsys):

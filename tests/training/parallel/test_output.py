@@ -54,7 +54,7 @@ def test_each_model_takes_the_place_of_the_last_one(output):
         output.write_checkpoint(b"one")
         output.write_checkpoint(b"two")
         assert output.read_checkpoint() == b"two"
-        output.finish()
+        output.remove_checkpoint()
     assert files(output.path) == {
         "model-best/only-0/file": "only-0 tagger",
         "model-best/tagger/file": "only-0 tagger",

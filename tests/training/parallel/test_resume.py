@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
-import spacy
 from spacy.cli.init_config import init_config
+from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_config, registry
@@ -23,7 +23,7 @@ from spacy_frameworks.training.parallel.progress import Progress
 from spacy_frameworks.training.parallel.train import initialized, train
 from spacy_frameworks.wrappers import get_framework, undo_framework
 from spacy_frameworks.wrappers.weights import pack, unpack
-from thinc.api import Config, Model, Softmax_v2, chain, with_array
+from thinc.api import Config, Linear, Model, Softmax_v2, chain, with_array
 
 from ...frameworks import ONE_OR_ALL
 from ...pipelines import CONFIGS
@@ -62,11 +62,13 @@ SETTINGS: Dict[str, Any] = {
 ends_before: Optional[int] = None
 # Of the documents, how many the reader leaves out.
 left_out = 0
+# Of tags, what the reader gives in their place.
+renamed: Dict[str, str] = {}
 
 
 @registry.callbacks("test.end.v1")
 def make_end() -> Any:
-    def before_update(nlp: spacy.Language, args: Dict[str, Any]) -> None:
+    def before_update(nlp: Language, args: Dict[str, Any]) -> None:
         if args["step"] == ends_before:
             raise ConnectionError("ended")
 
@@ -77,10 +79,11 @@ def make_end() -> Any:
 def make_names(split: str, limit: int) -> Any:
     """The sample, with names as entities. Each third doc has no annotation but its categories."""
 
-    def read(nlp: spacy.Language) -> Iterator[Example]:
+    def read(nlp: Language) -> Iterator[Example]:
         for i, example in enumerate(create_corpus({}, split, limit=limit)(nlp)):
             gold, gold_annotation = example.reference[:12], {}
             words, tags = [t.text for t in gold], [t.tag_ for t in gold]
+            tags = [renamed.get(tag, tag) for tag in tags]
             if i % 3 or split == "dev":
                 gold_annotation = {
                     "tags": tags,
@@ -136,11 +139,11 @@ def run(config: Config, output: Path, resume: bool = False, **settings: Any) -> 
     return rows(stdout.getvalue())
 
 
-def end(config: Config, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def end(config: Config, output: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
     """Train until it is ended."""
     with monkeypatch.context() as patch, pytest.raises(ConnectionError, match="ended"):
         patch.setattr(f"{__name__}.ends_before", END)
-        run(config, output)
+        run(config, output, **settings)
 
 
 def assert_goes_on(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +173,65 @@ def test_networks_of_a_framework_go_on(framework, tmp_path, monkeypatch):
 # What cannot be resumed
 
 
+class Outside:
+    """A component that updates a layer that is not in its model."""
+
+    is_trainable = True
+
+    def __init__(self) -> None:
+        self.model, self.layer = Linear(1, 1).initialize(), Linear(1, 1).initialize()
+
+    def __call__(self, doc: Doc) -> Doc:
+        return doc
+
+    def update(self, examples: Any, losses: Dict[str, float], **_: Any) -> None:
+        losses["test_outside"] = 0.0
+        self.layer.inc_grad("b", self.layer.ops.alloc1f(1) + 1)
+
+    def finish_update(self, sgd: Any) -> None:
+        self.layer.finish_update(sgd)
+
+
+@Language.factory("test_outside")
+def make_outside(nlp: Language, name: str) -> Outside:
+    return Outside()
+
+
+@registry.callbacks("test.change.v1")
+def make_change(what: str) -> Any:
+    """Between two evaluations, add a label, or put another layer in the place of one."""
+    end = make_end()
+
+    def before_update(nlp: Language, args: Dict[str, Any]) -> None:
+        if args["step"] == 4 and what == "label":
+            nlp.get_pipe("textcat").add_label("new")
+        elif args["step"] == 4:
+            model = nlp.get_pipe("textcat").model
+            old = next(node for node in model.walk() if node.name == "sparse_linear")
+            model.replace_node(old, old.copy())
+        end(nlp, args)
+
+    return before_update
+
+
+@pytest.mark.parametrize("what", ["label", "layer", "outside"])
+def test_what_could_not_go_on_trains_with_one_warning_and_without_a_checkpoint(
+    what, tmp_path, monkeypatch
+):
+    config = init_config(lang="en", pipeline=["textcat"], silent=True)
+    change = {"@callbacks": "test.change.v1", "what": what}
+    if what == "outside":
+        config["nlp"]["pipeline"].append("test_outside")
+        config["components"]["test_outside"] = {"factory": "test_outside"}
+        change = SETTINGS["training.before_update"]
+    # Of an earlier training.
+    (tmp_path / checkpoint.NAME).write_bytes(b"")
+    with pytest.warns(UserWarning, match="cannot be resumed if it is ended") as warned:
+        end(config, tmp_path, monkeypatch, training__before_update=change)
+    assert [str(warning.message)[:13] for warning in warned].count("This training") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-best", "model-last"]
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory) -> Path:
     """The output folder of a training that was ended."""
@@ -189,6 +251,10 @@ def damaged(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
+def labels_of(data: bytes) -> List[str]:
+    return unpack(data)[1]["labels"]["tagger"]
+
+
 def with_header(**values: Any) -> Any:
     def changed(data: bytes) -> bytes:
         tensors, header = unpack(data)
@@ -204,7 +270,13 @@ REFUSED: Dict[str, Any] = {
         "What differs: [training.dropout] was 0.3 and is 0.2.",
     ),
     "other processes": ({}, with_header(processes=2), "in 2 processes, and here are 1"),
-    "a later format": ({}, with_header(checkpoint=2), "that this version"),
+    "an earlier format": ({}, with_header(checkpoint=1), "has format 1, and this version"),
+    "a later format": ({}, with_header(checkpoint=3), "has format 3, and this version"),
+    "labels in another order": (
+        {},
+        lambda data: with_header(labels={"tagger": labels_of(data)[::-1]})(data),
+        "What differs: tagger: the same in another order.",
+    ),
     "something else": ({}, lambda data: b"something else", "is damaged"),
     "a damaged file": ({}, damaged, "is damaged"),
     "half a file": ({}, lambda data: data[: len(data) // 2], "is damaged"),
@@ -217,7 +289,8 @@ def test_what_cannot_be_resumed_is_an_error(name, ended, tmp_path):
     data = (ended / checkpoint.NAME).read_bytes()
     (tmp_path / checkpoint.NAME).write_bytes(changed(data))
     _, header = unpack(data)
-    progress = Progress(Group(), {**header["settings"], **settings}, Output(tmp_path))
+    settings = {**header["settings"], **settings}
+    progress = Progress(Group(), settings, lambda: header["labels"], Output(tmp_path))
     with pytest.raises(ResumeError, match=re.escape(says)):
         progress.resume()
 
@@ -228,6 +301,33 @@ def test_other_data_is_an_error_and_what_was_saved_stays(ended, monkeypatch):
     with pytest.raises(ResumeError, match="until step 12 are not those"):
         run(small(), ended, resume=True)
     assert files(ended) == before
+
+
+OTHER_LABELS = {
+    # Its place in the alphabet is another.
+    "renamed": (
+        {"NN": "ZZ_NOUN"},
+        "What differs: tagger: added ZZ_NOUN and removed NN. Resume it with the same data",
+    ),
+    "fewer": ({"NN": "NNP"}, "tagger: removed NN."),
+    # The labels are the same, and the documents have others of them.
+    "swapped": ({"NN": "NNP", "NNP": "NN"}, "until step 12 are not those"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LABELS)
+def test_other_annotation_is_an_error(name, ended, monkeypatch):
+    others, says = OTHER_LABELS[name]
+    monkeypatch.setattr(f"{__name__}.renamed", others)
+    with pytest.raises(ResumeError, match=re.escape(says)):
+        run(small(), ended, resume=True)
+
+
+def test_a_model_of_another_size_is_an_error_that_names_it(ended):
+    path = ended / checkpoint.NAME
+    nlp = initialized(load_config(CONFIGS / "tagger.cfg", {"vars.framework": "Thinc"}), Group())
+    with pytest.raises(ResumeError, match="The model of tagger cannot take the weights"):
+        checkpoint.read(path.read_bytes(), path).restore({"tagger": nlp.get_pipe("tagger").model})
 
 
 def files(folder: Path) -> Dict[Path, bytes]:

@@ -17,6 +17,9 @@ CPU = mx.cpu()
 # What differs between frameworks, and no test can find out by itself.
 BIDIRECTIONAL = False
 RUNS_AFTER_FORK = True
+# What is said of gradients for what was computed from the outputs afterwards. None if the pass goes
+# on along it.
+OTHER_TENSOR = "not in a computational graph"
 # How often a module's Python code runs for 20 passes of growing size, forward and back, and as
 # many predictions: twice for each, and once to create the parameters.
 MOST_CALLS = 5
@@ -310,8 +313,8 @@ def scaled_embedding(E):
     return ScaledEmbedding(E)
 
 
-def recurrent(nO, nI, bidirectional=False):
-    return rnn.LSTM(nO, input_size=nI, bidirectional=bidirectional)
+def recurrent(nO, nI, bidirectional=False, dtype="float32"):
+    return rnn.LSTM(nO, input_size=nI, bidirectional=bidirectional, dtype=dtype)
 
 
 def lazy(nO):

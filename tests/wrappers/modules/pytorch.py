@@ -15,6 +15,9 @@ CPU = torch.device("cpu")
 # What differs between frameworks, and no test can find out by itself.
 BIDIRECTIONAL = True
 RUNS_AFTER_FORK = True
+# What is said of gradients for what was computed from the outputs afterwards. None if the pass goes
+# on along it.
+OTHER_TENSOR = None
 # How often a module's Python code runs for 20 passes of growing size, forward and back, and as
 # many predictions.
 MOST_CALLS = 40
@@ -264,8 +267,8 @@ def scaled_embedding(E):
     return ScaledEmbedding(E)
 
 
-def recurrent(nO, nI, bidirectional=False):
-    return torch.nn.LSTM(nI, nO, bidirectional=bidirectional)
+def recurrent(nO, nI, bidirectional=False, dtype="float32"):
+    return torch.nn.LSTM(nI, nO, bidirectional=bidirectional, dtype=getattr(torch, dtype))
 
 
 def lazy(nO):

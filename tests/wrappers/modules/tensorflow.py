@@ -7,6 +7,7 @@ import numpy
 import tensorflow as tf
 from spacy_frameworks.wrappers import TensorFlowRNNWrapper as RNNWrapper
 from spacy_frameworks.wrappers import TensorFlowWrapper as Wrapper
+from spacy_frameworks.wrappers import keras_subclass
 from spacy_frameworks.wrappers import tensorflow2xp as tensor2xp
 from spacy_frameworks.wrappers import xp2tensorflow as xp2tensor
 
@@ -17,6 +18,9 @@ CPU = "/CPU:0"
 # What differs between frameworks, and no test can find out by itself.
 BIDIRECTIONAL = True
 RUNS_AFTER_FORK = False
+# What is said of gradients for what was computed from the outputs afterwards. None if the pass goes
+# on along it.
+OTHER_TENSOR = r"tensors that the model returned.*of shape \(5, 3\)"
 # How often a module's Python code runs for 20 passes of growing size, forward and back, and as
 # many predictions: twice for each, and once to create the parameters.
 MOST_CALLS = 5
@@ -117,6 +121,25 @@ def plain(W1, b1, W2, b2):
     module(tf.zeros((1, W1.shape[1])))
     module.set_weights([W1.T, b1, W2.T, b2])
     return module
+
+
+@keras_subclass("scaled", numpy.zeros((1, 4)), numpy.zeros((1, 3)), (4,))
+class Scaled(keras.Model):
+    """Decorated as Thinc's wrapper demands it."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale, self.layer = scale, keras.layers.Dense(3)
+
+    def call(self, X):
+        return self.layer(X) * self.scale
+
+
+class ScaledTwice(Scaled):
+    """Not decorated itself, and with an argument of its own."""
+
+    def __init__(self, half):
+        super().__init__(half * 2)
 
 
 class PlainScale(keras.layers.Layer):
@@ -416,8 +439,8 @@ def scaled_embedding(E):
     return ScaledEmbedding(E)
 
 
-def recurrent(nO, nI, bidirectional=False):
-    layer = keras.layers.LSTM(nO, return_sequences=True)
+def recurrent(nO, nI, bidirectional=False, dtype="float32"):
+    layer = keras.layers.LSTM(nO, return_sequences=True, dtype=dtype)
     return keras.layers.Bidirectional(layer) if bidirectional else layer
 
 

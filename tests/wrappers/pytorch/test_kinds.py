@@ -1,5 +1,6 @@
 """Modules of kinds that PyTorch treats in ways of their own: scripted, parametrized, quantized."""
 
+import contextlib
 import io
 import pickle
 
@@ -154,6 +155,61 @@ def test_a_layer_that_the_user_has_frozen_stays_so_in_the_first_pass():
     module[0].eval()
     PyTorchWrapper(module).begin_update(X)
     assert module.training and not module[0].training
+
+
+@pytest.mark.parametrize("where", ["pass", "backprop", "update", "all"])
+def test_training_in_inference_mode_is_training(where):
+    """PyTorch records nothing in it, without a word."""
+
+    def context(part):
+        return torch.inference_mode(where in (part, "all"))
+
+    def gradients(context):
+        module = TwoLayer()
+        module.load_state_dict(state)
+        model = PyTorchWrapper(module)
+        for _ in range(2):
+            with context("pass"):
+                Y, backprop = model.begin_update(X)
+            with context("backprop"):
+                dX = backprop(Y)
+            # What was added up in it may be added to outside of it.
+            dX = model.begin_update(X)[1](Y)
+            with context("update"):
+                model.finish_update(SGD(0.1))
+        return dX, values(model)
+
+    state = TwoLayer().state_dict()
+    (dX, found), (expected_dX, expected) = gradients(context), gradients(contextlib.nullcontext)
+    assert_array_equal(dX, expected_dX)
+    for name, value in found.items():
+        assert not numpy.array_equal(value, state[name])
+        assert_array_equal(value, expected[name])
+
+
+def test_a_complex_parameter_is_not_made_a_real_one():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out, self.turn = nn.Linear(4, 3), nn.Parameter(torch.tensor([1 + 2j, 3 + 4j, 1j]))
+
+        def forward(self, X):
+            return (self.out(X) * self.turn).imag
+
+    model = PyTorchWrapper(Turned())
+    before = values(model)
+    Y, backprop = model.begin_update(X)
+    backprop(Y)
+    with pytest.raises(ValueError, match=r"'turn' is of dtype complex64.*two parameters"):
+        model.finish_update(SGD(0.1))
+    assert take_gradients(model) == {}
+    for name, value in values(model).items():
+        assert_array_equal(value, before[name])
+    # One that is not trained may be there.
+    model.shims[0]._model.turn.requires_grad_(False)
+    train(model, SGD(0.1), steps=2)
+    assert_array_equal(values(model)["turn"], before["turn"])
+    assert not numpy.array_equal(values(model)["out.weight"], before["out.weight"])
 
 
 def test_an_error_leaves_the_threads_that_another_pass_has_set():

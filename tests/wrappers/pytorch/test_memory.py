@@ -7,8 +7,10 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from spacy_frameworks.wrappers import PyTorchWrapper, torch2xp, xp2torch
+from spacy_frameworks.wrappers.tree import leaves
 from thinc.api import SGD
 from thinc.types import ArgsKwargs
+from thinc.util import is_xp_array
 from torch import nn
 
 from ..helpers import assert_close, normal, take_gradients, weights
@@ -176,6 +178,52 @@ def test_gradients_share_no_memory(behind):
     (gradient, *_) = take_gradients(model).values()
     assert_array_equal(gradient.reshape(5, 4), expected)
     assert_array_equal(given, dY + 1)
+
+
+class Table(nn.Module):
+    """Gives what it holds, or a part of it."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part, self.inner = part, nn.Linear(4, 3)
+        self.inner.register_buffer("table", torch.tensor(normal(9, 3)), persistent=False)
+        # Others that a module may hold.
+        self.inner.register_buffer("sparse", torch.eye(3).to_sparse(), persistent=False)
+
+    def forward(self, X):
+        return self.part(self.inner, len(X))
+
+
+PARTS = {
+    "rows": lambda inner, n: inner.table[:n],
+    "later rows": lambda inner, n: inner.table[2 : 2 + n],
+    "buffer": lambda inner, n: inner.table,
+    "data": lambda inner, n: inner.table.data,
+    "parameter": lambda inner, n: inner.weight,
+    "detached": lambda inner, n: inner.weight.detach().T,
+    "nested": lambda inner, n: (inner.weight[:2], {"table": [inner.table[:n]]}),
+}
+
+
+@pytest.mark.parametrize("is_train", [False, True], ids=["predict", "train"])
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_who_writes_into_an_output_does_not_change_the_model(part, is_train):
+    module, X = Table(part), normal(5, 4)
+    model = PyTorchWrapper(module)
+
+    def check():
+        expected = [tensor.clone() for tensor in (module.inner.table, module.inner.weight)]
+        Y, _ = model(X, is_train=is_train)
+        for array in leaves(is_xp_array, Y):
+            array += 1
+        assert_array_equal(module.inner.table, expected[0])
+        assert_array_equal(module.inner.weight.detach(), expected[1].detach())
+
+    check()
+    # The user's, who puts another one in its place.
+    module.inner.table = torch.zeros((9, 3))
+    module.inner.weight = nn.Parameter(torch.ones((3, 4)))
+    check()
 
 
 def test_what_is_safe_is_shared():

@@ -40,6 +40,18 @@ def test_plain_subclasses_are_copied_and_pickled(name, copied):
     assert_array_equal(copied(twin).predict(X), twin.predict(X))
 
 
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("name", ["Scaled", "ScaledTwice"])
+def test_decorated_classes_and_their_subclasses_are_copied(name, copied):
+    from ..modules import tensorflow as fw
+
+    model, X = TensorFlowWrapper(getattr(fw, name)(3.0)), normal(5, 4)
+    expected = model.predict(X)
+    twin = copied(copied(model))
+    assert_array_equal(twin.predict(X), expected)
+    assert type(twin.shims[0]._model) is getattr(fw, name)
+
+
 def test_a_layer_in_two_places_is_one_in_the_copy():
     import keras
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 import toy
-from spacy_frameworks.wrappers.module import FrameworkModule, GoBack
+from spacy_frameworks.wrappers.module import FrameworkModule, GoBack, check_returned
 from spacy_frameworks.wrappers.tree import leaves
 from thinc.types import ArgsKwargs, FloatsXd
 
@@ -65,11 +65,12 @@ class ToyModule(FrameworkModule):
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, GoBack]:
         outputs, backward = toy.record(self.model, *inputs.args, **inputs.kwargs)
-        tensors = leaves(arrays.is_tensor, inputs)
+        tensors, returned = (leaves(arrays.is_tensor, nest) for nest in (inputs, outputs))
 
         def go_back(
             outputs: Sequence[toy.Tensor], gradients: Sequence[toy.Tensor]
         ) -> List[Optional[toy.Tensor]]:
+            check_returned(outputs, returned)
             if outputs:
                 backward(outputs, gradients)
             found = [tensor.gradient for tensor in tensors]
