@@ -291,9 +291,9 @@ def _function(node: Model) -> str:
 
 
 def _sees_neighbours(node: Model) -> bool:
-    """Whether a layer by itself is known to see other tokens."""
-    network = node.attrs.get("network", {}).get("name", "FeedForward")
-    return _function(node) in _OF_NEIGHBOURS or network != "FeedForward"
+    """Whether a layer by itself is known to see other tokens. Networks of sequences are in one of
+    these, and a layer of the user's own may have an attribute `network`, too."""
+    return _function(node) in _OF_NEIGHBOURS
 
 
 def _attributes(node: Model, vocab: Any) -> Optional[Sequence[Attribute]]:
