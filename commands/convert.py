@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 import typer
@@ -57,14 +56,15 @@ def convert_cli(
     with as_messages():
         nlp = spacy.load(model)
         swapped = swap_framework(nlp, to)
-        result = compared(nlp, swapped, verify)
-        unseen = unseen_components(nlp, verify)
+        golds = read_docs(verify)
+        result = compared(nlp, swapped, golds)
         # Of NaN, no comparison is true.
         if not result.cats <= TOLERANCE or result.tokens * ONE_TOKEN_IN > result.of:
             raise ValueError(
                 f"The converted pipeline predicts otherwise: {result}. Nothing is written. If all "
                 "layers are those of spacy-frameworks, this is an error of ours: please report it."
             )
+        unseen = unseen_components(nlp, golds)
         _write(swapped, output_path)
     msg.good(f"Wrote {output_path}", f"On {result.docs} docs, {result}.")
     if unseen:
@@ -96,13 +96,25 @@ class Difference(NamedTuple):
         )
 
 
-def compared(one: Language, other: Language, path: Optional[Path] = None) -> Difference:
+def read_docs(path: Optional[Path] = None) -> List[Doc]:
+    """The docs of a .spacy file; a sample without annotation if there is none."""
+    from spacy.tokens import Doc, DocBin
+    from spacy.vocab import Vocab
+
+    from ..training.corpus import sample
+
+    if path is not None:
+        return list(DocBin().from_disk(path).get_docs(Vocab()))
+    return [Doc(Vocab(), words=list(each.words)) for each in sample("dev")[:SAMPLE_DOCS]]
+
+
+def compared(one: Language, other: Language, golds: Sequence[Doc]) -> Difference:
     """What two pipelines that should be the same predict differently.
 
-    path: A .spacy file. If None, docs of the sample are taken.
+    golds: Docs as `read_docs` gives them.
     """
     docs, tokens, of, cats = 0, 0, 0, 0.0
-    for first, second in zip(one.pipe(_docs(one, path)), other.pipe(_docs(other, path))):
+    for first, second in zip(one.pipe(_docs(one, golds)), other.pipe(_docs(other, golds))):
         docs, of = docs + 1, of + len(first)
         tokens += sum(a != b for a, b in zip(_annotations(first), _annotations(second)))
         tokens += not _alike(first.user_data, second.user_data)
@@ -113,10 +125,10 @@ def compared(one: Language, other: Language, path: Optional[Path] = None) -> Dif
     return Difference(docs, tokens, of, cats)
 
 
-def unseen_components(nlp: Language, path: Optional[Path] = None) -> List[str]:
+def unseen_components(nlp: Language, golds: Sequence[Doc]) -> List[str]:
     """Components that are disabled, or have a model and annotate none of some docs, so that nobody
     would see it if they predicted otherwise. The docs are those of `compared`, or the first."""
-    docs = list(itertools.islice(_docs(nlp, path), SAMPLE_DOCS))
+    docs = list(_docs(nlp, golds[:SAMPLE_DOCS]))
     unseen = list(nlp.disabled)
     for name, component in nlp.pipeline:
         before = [_everything(doc) for doc in docs]
@@ -137,21 +149,15 @@ def _everything(doc: Doc) -> Any:
     return list(_annotations(doc)), dict(doc.cats), extensions, doc.tensor.size
 
 
-def _docs(nlp: Language, path: Optional[Path]) -> Iterator[Doc]:
+def _docs(nlp: Language, golds: Sequence[Doc]) -> Iterator[Doc]:
     """Docs without annotation; with entities, where the pipeline needs them and finds none."""
-    from spacy.tokens import Doc, DocBin, Span
+    from spacy.tokens import Doc, Span
 
-    from ..training.corpus import sample
-
-    if path is None:
-        for each in sample("dev")[:SAMPLE_DOCS]:
-            yield Doc(nlp.vocab, words=list(each.words))
-        return
     assigned = [value for name in nlp.pipe_names for value in nlp.get_pipe_meta(name).assigns]
-    for gold in DocBin().from_disk(path).get_docs(nlp.vocab):
+    for gold in golds:
         spaces = [bool(t.whitespace_) for t in gold]
         doc = Doc(nlp.vocab, words=[t.text for t in gold], spaces=spaces)
-        if "doc.ents" not in assigned:
+        if gold.ents and "doc.ents" not in assigned:
             doc.ents = [Span(doc, ent.start, ent.end, ent.label_) for ent in gold.ents]
         yield doc
 

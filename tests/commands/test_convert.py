@@ -7,7 +7,7 @@ import pytest
 import spacy
 from spacy.cli import app
 from spacy.tokens import DocBin, Span, SpanGroup
-from spacy_frameworks.commands.convert import compared
+from spacy_frameworks.commands.convert import compared, read_docs
 from spacy_frameworks.components.corpus import create_relation_corpus
 from spacy_frameworks.training import create_corpus
 from typer.testing import CliRunner
@@ -54,12 +54,12 @@ def test_docs_of_ones_own_are_predicted(trained, tmp_path):
 
 def test_other_predictions_are_found(trained):
     nlp, other = spacy.load(trained), spacy.load(trained)
-    assert compared(nlp, other) == (40, 0, compared(nlp, other).of, 0.0)
+    assert compared(nlp, other, read_docs()) == (40, 0, compared(nlp, other, read_docs()).of, 0.0)
     softmax = [node for node in other.get_pipe("tagger").model.walk() if node.shims][-1]
     shim = softmax.shims[0]
     for handle in shim.module.parameters().values():
         shim.module.set_value(handle, -shim.module.get_value(handle))
-    found = compared(nlp, other)
+    found = compared(nlp, other, read_docs())
     assert found.tokens > found.of / 2
     assert found.cats == 0
 
@@ -79,9 +79,9 @@ def test_other_extension_attributes_are_found(trained):
         return annotate
 
     one = said("A", 0.5)
-    assert compared(one, said("A", 0.5 + 1e-5)).tokens == 0
-    assert compared(one, said("B", 0.5)).tokens == 40
-    assert compared(one, said("A", 0.6)).tokens == 40
+    assert compared(one, said("A", 0.5 + 1e-5), read_docs()).tokens == 0
+    assert compared(one, said("B", 0.5), read_docs()).tokens == 40
+    assert compared(one, said("A", 0.6), read_docs()).tokens == 40
 
 
 @pytest.mark.parametrize("what", ["sentences", "entities", "scores"])
@@ -102,7 +102,7 @@ def test_what_no_tag_or_category_says_is_found_too(trained, what):
         return nlp
 
     one = said(2)
-    same, other = compared(one, said(2)), compared(one, said(3))
+    same, other = compared(one, said(2), read_docs()), compared(one, said(3), read_docs())
     assert (same.tokens, same.cats) == (0, 0.0)
     assert other.cats == 1.0 if what == "scores" else other.tokens > 0
 
@@ -148,7 +148,7 @@ def test_a_score_that_is_nan_is_a_difference(trained):
     textcat = other.get_pipe("textcat")
     predict = textcat.predict
     textcat.predict = lambda docs: predict(docs) * float("nan")
-    assert not compared(nlp, other).cats <= 1.0
+    assert not compared(nlp, other, read_docs()).cats <= 1.0
 
 
 def test_errors_say_what_to_do_and_write_nothing(trained, tmp_path):
