@@ -139,7 +139,7 @@ def planned(
         "the code": digest_of(imported),
         "the GPU": str(use_gpu),
     }
-    versions = {framework: versions_with(framework) for framework in frameworks}
+    versions = versions_with(frameworks)
     command = shlex.join(["spacy", *sys.argv[1:]])
     runs = []
     for path in configs:

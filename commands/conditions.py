@@ -7,7 +7,7 @@ import hashlib
 import json
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator, Mapping, Sequence
 
 from ..wrappers.framework import THINC, get_framework, is_installed
 from .info import versions
@@ -16,14 +16,18 @@ from .info import versions
 BLOCK = 2**20
 
 
-def versions_with(token: str) -> Dict[str, str]:
-    """The versions of Python and of the packages that a training in a framework runs on.
+def versions_with(tokens: Sequence[str]) -> Dict[str, Dict[str, str]]:
+    """By framework, the versions of Python and of the packages that a training in it runs on.
 
-    token: Config token of the framework.
+    tokens: Config tokens of the frameworks.
     """
-    found, fw, names = versions(), get_framework(token), packages_distributions()
-    if fw != THINC and is_installed(fw.id) and fw.module in names:
-        found[fw.module] = version(names[fw.module][0])
+    # Both read the metadata of what is installed.
+    common, names = versions(), packages_distributions()
+    found = {}
+    for token in tokens:
+        fw, found[token] = get_framework(token), dict(common)
+        if fw != THINC and is_installed(fw.id) and fw.module in names:
+            found[token][fw.module] = version(names[fw.module][0])
     return found
 
 
