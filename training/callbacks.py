@@ -96,8 +96,9 @@ def use_framework(
             )
             fw = NUMPY
         # A kernel of another framework than the one that runs here is no reason not to load.
-        others = {name for other in FRAMEWORKS for name in kernels(other)} - kernels(fw)
-        own = None if fw != chosen and kernel in others else kernel
+        own = kernel
+        if kernel is not None and fw != chosen and kernel not in kernels(fw):
+            own = None if any(kernel in kernels(other) for other in FRAMEWORKS) else kernel
         set_framework_ops(fw.token, threads, own, precision)
         # On a GPU, the kernels are not taken.
         if isinstance(get_current_ops(), FasterNumpyOps):

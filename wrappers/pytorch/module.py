@@ -6,17 +6,7 @@ import contextlib
 import copy
 import itertools
 import pickle
-from typing import (
-    Any,
-    Callable,
-    ContextManager,
-    Dict,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from thinc.shims import PyTorchGradScaler
